@@ -1,0 +1,46 @@
+# thalweg: `make demo` and `make test` are all that a newcomer needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST := $(BIN)/python -m pytest
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick lint format survive reproduce bench docs clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing thalweg into $(VENV) (PyTorch is large: a few minutes the first time)"
+	@$(PIP) install -c constraints.txt "torch==2.13.0"
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.developer: $(VENV)/.installed
+	@$(PIP) install -c constraints.txt -e ".[test,lint]"
+	@touch $@
+
+demo: $(VENV)/.installed  ## install, then race optimisers x learning rates on real digits and write a report
+	@$(BIN)/thalweg demo
+
+test: $(VENV)/.developer  ## every test (about ten minutes on two cores)
+	@OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
+
+quick: $(VENV)/.developer  ## the tests that take seconds
+	@OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not browser"
+
+lint: $(VENV)/.developer  ## format, style, types and the import contract
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyrefly check
+	@PYTHONPATH=src $(BIN)/lint-imports
+
+format: $(VENV)/.developer  ## rewrite the files in the house format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
