@@ -195,6 +195,19 @@ class Race(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Progress(Record):
+    """How far a race is: what its ``progress`` callback is called with."""
+
+    phase: str  # "probing learning rates", "racing", "widening" or "confirming"
+    done: int  # gradient evaluations so far
+    total: int  # and expected in all; grows when the search widens
+    seconds: float  # since the start
+    left: float | None = None  # seconds, estimated; None where nothing is known yet
+    leaders: tuple[Entry, ...] = ()  # best so far, at most eight
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Codes:
     """Sparse codes with their certificate; arrays follow the input's kind (numpy or torch).
 
