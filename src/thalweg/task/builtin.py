@@ -1,0 +1,82 @@
+"""Which tasks come with the library? One line each; nothing is imported until one is loaded."""
+
+from __future__ import annotations
+
+from thalweg.registry import Member, Registry
+
+_LECUN = "LeCun, Bottou, Orr, Müller 1998, Efficient BackProp, section 5.2"
+_SKLEARN = "data: scikit-learn"
+
+TASKS = Registry(
+    "task",
+    Member(
+        "digits",
+        "thalweg.models.tasks.images:digits",
+        "the lectures' LeNet on 8x8 handwritten digits, enlarged to 32x32 (no download)",
+        _SKLEARN,
+    ),
+    Member(
+        "digits-mlp",
+        "thalweg.models.tasks.images:digits_mlp",
+        "a 64-64-10 perceptron on 8x8 handwritten digits (no download)",
+        _SKLEARN,
+    ),
+    Member(
+        "digits-batchnorm",
+        "thalweg.models.tasks.images:digits_batchnorm",
+        "a deeper perceptron with batch normalisation on 8x8 digits (no download)",
+        _SKLEARN,
+    ),
+    Member(
+        "diabetes",
+        "thalweg.models.tasks.tables:diabetes",
+        "regression: disease progression of 442 patients, a small perceptron (no download)",
+        _SKLEARN,
+    ),
+    Member(
+        "breast-cancer",
+        "thalweg.models.tasks.tables:breast_cancer",
+        "two classes, 569 tumours, 30 measurements, a small perceptron (no download)",
+        _SKLEARN,
+    ),
+    Member(
+        "wine",
+        "thalweg.models.tasks.tables:wine",
+        "three classes, 178 wines, 13 measurements, a small perceptron (no download)",
+        _SKLEARN,
+    ),
+    Member(
+        "linear-unit",
+        "thalweg.models.tasks.synthetic:linear_unit",
+        "one linear unit, two inputs, curvatures exactly 0.036 and 0.84: diverges above lr 2.38",
+        _LECUN,
+    ),
+    Member(
+        "quadratic",
+        "thalweg.models.tasks.synthetic:quadratic",
+        "a noiseless quadratic bowl, 20 curvatures log-spaced from 0.01 to 1",
+    ),
+    Member(
+        "char-lm",
+        "thalweg.models.tasks.text:char_lm",
+        "a small transformer predicts the next character of Python's own topic help (no download)",
+    ),
+    Member(
+        "mnist",
+        "thalweg.models.tasks.images:mnist",
+        "the lectures' LeNet on MNIST (idx files in your data folder)",
+        "LeCun, Cortes, Burges, The MNIST database of handwritten digits",
+    ),
+    Member(
+        "fashion-mnist",
+        "thalweg.models.tasks.images:fashion_mnist",
+        "the lectures' LeNet on Fashion-MNIST (idx files in your data folder)",
+        "Xiao, Rasul, Vollgraf 2017",
+    ),
+    Member(
+        "cifar10",
+        "thalweg.models.tasks.images:cifar10",
+        "a small convolutional network on CIFAR-10 (binary version or npz in your data folder)",
+        "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+    ),
+)
