@@ -1,0 +1,94 @@
+"""What is a matrix that one can only multiply with?"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class LinearOperator(ABC):
+    """A linear map known through its products: ``op @ v`` and ``op.adjoint @ u``.
+
+    ``v`` is one vector ``(columns,)`` or a block of vectors ``(columns, k)``. Subclasses say their
+    ``shape``, ``dtype`` and ``device`` and implement ``apply`` and ``adjoint``; nothing else is asked
+    of them by power iteration, Lanczos or conjugate gradients.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of the vectors it takes and gives."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where these vectors live."""
+
+    @abstractmethod
+    def apply(self, v: Tensor) -> Tensor:
+        """The product with ``v (columns,)`` or ``(columns, k)``."""
+
+    @property
+    @abstractmethod
+    def adjoint(self) -> LinearOperator:
+        """The transposed map: ``⟨A v, u⟩ = ⟨v, Aᵀ u⟩``."""
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        """``op @ v``, with a check of the shape.
+
+        Raises:
+            ValueError: If ``v`` is neither ``(columns,)`` nor ``(columns, k)``.
+        """
+        if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
+            raise ValueError(
+                f"an operator of shape {self.shape} multiplies vectors ({self.shape[1]},) or blocks "
+                f"({self.shape[1]}, k), got {tuple(v.shape)}"
+            )
+        return self.apply(v)
+
+
+class DenseOperator(LinearOperator):
+    """A stored matrix seen as an operator.
+
+    >>> op = DenseOperator(torch.tensor([[1.0, 2.0], [0.0, 3.0]]))
+    >>> op @ torch.tensor([1.0, 1.0])
+    tensor([3., 3.])
+    >>> op.adjoint @ torch.tensor([1.0, 1.0])
+    tensor([1., 5.])
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        if matrix.ndim != 2:
+            raise ValueError(f"a dense operator needs a matrix, got shape {tuple(matrix.shape)}")
+        self.matrix = matrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The matrix's."""
+        return self.matrix.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The matrix's."""
+        return self.matrix.device
+
+    def apply(self, v: Tensor) -> Tensor:
+        """Multiply by the matrix."""
+        return self.matrix @ v
+
+    @property
+    def adjoint(self) -> DenseOperator:
+        """The transposed matrix, a view."""
+        return DenseOperator(self.matrix.mT)

@@ -1,0 +1,1 @@
+"""Penalties on codes; the table of names is ``thalweg.sparse.PENALTIES``."""

@@ -1,0 +1,1 @@
+"""Solvers for codes; the table of names is ``thalweg.sparse.SOLVERS``."""
