@@ -54,7 +54,7 @@ TASKS = Registry(
     Member(
         "quadratic",
         "thalweg.models.tasks.synthetic:quadratic",
-        "a noiseless quadratic bowl, 20 curvatures log-spaced from 0.01 to 1",
+        "a quadratic bowl, 20 curvatures log-spaced from 0.01 to 1, noisy gradients, minimum known",
     ),
     Member(
         "char-lm",
@@ -63,19 +63,19 @@ TASKS = Registry(
     ),
     Member(
         "mnist",
-        "thalweg.models.tasks.images:mnist",
+        "thalweg.models.tasks.folder:mnist",
         "the lectures' LeNet on MNIST (idx files in your data folder)",
         "LeCun, Cortes, Burges, The MNIST database of handwritten digits",
     ),
     Member(
         "fashion-mnist",
-        "thalweg.models.tasks.images:fashion_mnist",
+        "thalweg.models.tasks.folder:fashion_mnist",
         "the lectures' LeNet on Fashion-MNIST (idx files in your data folder)",
         "Xiao, Rasul, Vollgraf 2017",
     ),
     Member(
         "cifar10",
-        "thalweg.models.tasks.images:cifar10",
+        "thalweg.models.tasks.folder:cifar10",
         "a small convolutional network on CIFAR-10 (binary version or npz in your data folder)",
         "Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
     ),

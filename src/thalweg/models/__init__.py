@@ -1,0 +1,33 @@
+"""Which networks are at hand? Those of the lectures and those of the built-in tasks.
+
+Nothing is imported until a name is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thalweg.registry import resolve
+
+_NAMES = {
+    "LeNetD1": "thalweg.models.lenet",
+    "MLP": "thalweg.models.mlp",
+    "SmallConvNet": "thalweg.models.convnet",
+    "CharTransformer": "thalweg.models.transformer",
+    "LinearUnit": "thalweg.models.linear",
+    "QuadraticBowl": "thalweg.models.linear",
+    "half_squared_error": "thalweg.models.losses",
+    "token_cross_entropy": "thalweg.models.losses",
+}
+
+__all__ = sorted(_NAMES)  # pyrefly: ignore
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'thalweg.models' has no attribute '{name}'")
+    return resolve(f"{_NAMES[name]}:{name}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,48 @@
+"""The built-in task on text."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from thalweg.data.splits import split
+from thalweg.data.text import Vocabulary, python_topics, windows
+from thalweg.models.losses import token_count, token_cross_entropy
+from thalweg.models.tasks.arrays import SHARES, Pair
+from thalweg.models.transformer import CharTransformer
+from thalweg.task import Recipe, Task
+
+CONTEXT = 64
+LONGEST = 4000  # characters taken of each topic, so that none dominates and an epoch stays short
+
+
+def char_lm() -> Task:
+    """Predict the next character of Python's own help topics (``pydoc_data.topics``).
+
+    Whole topics train or are held out. The text, hence every number, depends on the Python version.
+    The mean runs over characters: the last window of a topic is padded.
+    """
+    topics = [topic[:LONGEST] for topic in python_topics()]
+    indices = split(len(topics), SHARES, seed=0)
+    vocabulary = Vocabulary.of(topics[i] for i in indices[0])
+    train, held_out, test = (
+        _windows([vocabulary.encode(topics[i]) for i in part]) for part in indices
+    )
+    return Task(
+        name="char-lm",
+        model=partial(CharTransformer, len(vocabulary), CONTEXT),
+        loss=token_cross_entropy,
+        weight=token_count,
+        train=train,
+        held_out=held_out,
+        test=test,
+        metric="loss",
+        recipe=Recipe(optimizer="adamw", lr=3e-3, weight_decay=0.01, batch_size=32, epochs=10),
+    )
+
+
+def _windows(texts: list[np.ndarray]) -> Pair:
+    x, y = zip(*(windows(codes, CONTEXT) for codes in texts), strict=True)
+    return torch.from_numpy(np.concatenate(x)), torch.from_numpy(np.concatenate(y))
