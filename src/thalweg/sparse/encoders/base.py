@@ -1,4 +1,4 @@
-"""What every encoder is: a network from signals to codes that knows its dictionary and its error."""
+"""What every encoder is: a network from signals to codes that can measure its own error."""
 
 from __future__ import annotations
 
@@ -14,15 +14,6 @@ from thalweg.records import Codes
 
 if TYPE_CHECKING:
     from thalweg.sparse.encoders.training import Training
-
-
-def soft_threshold(v: Tensor, theta: Tensor) -> Tensor:
-    r""":math:`h_\theta(v)_i = \mathrm{sign}(v_i)\,\max(|v_i| - \theta_i, 0)`, vector thresholds.
-
-    >>> soft_threshold(torch.tensor([[3.0, -0.5, -2.0]]), torch.tensor([1.0, 1.0, 0.5]))
-    tensor([[ 2.0000,  0.0000, -1.5000]])
-    """
-    return v - torch.clamp(v, -theta, theta)
 
 
 def as_dictionary(D: Any) -> Tensor:
@@ -42,13 +33,6 @@ def as_dictionary(D: Any) -> Tensor:
     if zero:
         raise ValueError(f"atom {zero[0]} of the dictionary is zero ({len(zero)} such); drop it")
     return D.contiguous()
-
-
-def spectral_bound(D: Tensor) -> float:
-    """Largest eigenvalue of DᵀD in float64, by a dense solve on the smaller Gram matrix."""
-    W = D.to(torch.float64)
-    gram = W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W
-    return float(torch.linalg.eigvalsh(gram)[-1])
 
 
 class Encoder(nn.Module):
@@ -74,7 +58,7 @@ class Encoder(nn.Module):
 
     @classmethod
     def from_dictionary(cls, dictionary: Any, l1: float | None = None, **settings: Any) -> Self:
-        """Build from a learned or loaded `Dictionary` (or a matrix), with its own ``l1`` by default.
+        """Build from a learned or loaded `Dictionary`, with its ``l1`` by default, or a matrix.
 
         Args:
             dictionary: A `thalweg.sparse.storage.Dictionary`, or a matrix ``(n, m)``.
@@ -138,10 +122,10 @@ class Encoder(nn.Module):
 
         The energy of a code exceeds the optimum by at most ``gap · ½‖x‖²``.
         """
-        from thalweg.sparse.encoders.certified import gap_of
+        from thalweg.sparse.inference import certify
 
         signals = self.signals(X)
-        gap = gap_of(self, signals, self.encode(signals))[1]
+        gap = certify(signals, self.D, self.encode(signals), self.l1).gap
         return gap if isinstance(X, Tensor) else gap.cpu().numpy()
 
     def certified(self, X: Any, tol: float = 1e-6) -> Codes:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from thalweg.sparse.encoders.base import Encoder, soft_threshold
+from thalweg.sparse.encoders.base import Encoder
+from thalweg.sparse.penalties.base import soft_threshold
 
 
 class LCoD(Encoder):
@@ -100,11 +101,13 @@ class Descend(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(  # pyrefly: ignore
+        ctx: Any, *grad_outputs: Any
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
         """Algorithm 4 of Gregor and LeCun, with the thresholds' gradient."""
         columns, *saved = ctx.saved_tensors
         T = ctx.steps
-        gB = gradients[0].clone()
+        gB = grad_outputs[0].clone()
         gz = torch.zeros_like(gB)
         g_columns = torch.zeros_like(columns)
         g_theta = columns.new_zeros(columns.shape[0])

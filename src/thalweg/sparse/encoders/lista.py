@@ -7,17 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.sparse.encoders.base import Encoder, soft_threshold, spectral_bound
+from thalweg.linalg.power import gram_bound
+from thalweg.sparse.encoders.base import Encoder
+from thalweg.sparse.penalties.base import soft_threshold
 
 S_FORMS = ("dense", "sparse", "lowrank")
 
 
 class LISTA(Encoder):
-    r"""Unrolled ISTA, :math:`b = W_e x,\; z \leftarrow h_\theta(b)`, then ``depth`` times
-    :math:`z \leftarrow h_\theta(b + S z)`.
+    r"""Unrolled ISTA with learned weights, shared over the steps.
+
+    .. math:: b = W_e x,\quad z \leftarrow h_\theta(b),\quad
+              \text{then depth times } z \leftarrow h_\theta(b + S z)
 
     Untrained (``W_e = Dᵀ/L``, ``S = I − DᵀD/L``, ``θ = l1/L``) it equals ISTA's iterate
-    ``depth + 1`` from zero. Weights are shared over the steps.
+    ``depth + 1`` from zero.
 
     >>> lista = LISTA(torch.eye(2, dtype=torch.float64), l1=1.0, depth=3)
     >>> lista(torch.tensor([[3.0, -0.5]], dtype=torch.float64)).tolist()
@@ -52,7 +56,7 @@ class LISTA(Encoder):
         super().__init__(D, l1)
         _check(depth, S_form, keep, rank, self.n)
         self.depth, self.S_form, self.keep, self.rank = int(depth), S_form, float(keep), rank
-        L = spectral_bound(self.D)
+        L = gram_bound(self.D)
         self.W_e = nn.Parameter((self.D.T / L).contiguous())
         theta = torch.full((self.m,), self.l1 / L, dtype=self.D.dtype, device=self.D.device)
         self.theta = nn.Parameter(theta, requires_grad=learn_theta)

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thalweg.sparse.encoders.base import Encoder, soft_threshold, spectral_bound
+from thalweg.linalg.power import gram_bound
+from thalweg.sparse.encoders.base import Encoder
+from thalweg.sparse.penalties.base import soft_threshold
 
 
 class Shrinkage(Encoder):
@@ -30,7 +32,7 @@ class Shrinkage(Encoder):
 
     def __init__(self, D: Any, l1: float, learn_theta: bool = True) -> None:
         super().__init__(D, l1)
-        L = spectral_bound(self.D)
+        L = gram_bound(self.D)
         self.W_e = nn.Parameter((self.D.T / L).contiguous())
         self.theta = nn.Parameter(
             torch.full((self.m,), self.l1 / L, dtype=self.D.dtype, device=self.D.device),

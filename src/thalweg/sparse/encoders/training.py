@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor
 
 from thalweg.records import Record
+from thalweg.sparse.batches import Batches
+from thalweg.sparse.resume import Keeper, fingerprint
 
 if TYPE_CHECKING:
     from thalweg.sparse.encoders.base import Encoder
@@ -61,8 +62,14 @@ def train(
     scale = float(codes.double().square().sum(1).mean()) or 1.0  # all codes zero: nothing to scale
     parameters = [p for p in encoder.parameters() if p.requires_grad]
     adam = torch.optim.Adam(parameters, lr=plan.lr, fused=X.device.type in ("cpu", "cuda"))
-    keeper = None if checkpoint is None else _Keeper(checkpoint, encoder, adam, plan, X, codes)
-    start, steps, losses = keeper.restore() if keeper else (0, [], [])
+    start, steps, losses = 0, [], []
+    keeper = None
+    if checkpoint is not None:
+        keeper = Keeper(checkpoint, _identity(encoder, plan, X, codes))
+        if saved := keeper.restore():
+            start, tensors, meta = saved
+            steps, losses = list(meta["steps"]), list(meta["losses"])
+            _unpack(encoder, adam, tensors)
     batches = Batches(len(X), plan.batch_size, plan.seed, X.device)
     running, since = torch.zeros((), dtype=torch.float64, device=X.device), start
     for step in range(start, plan.steps):
@@ -87,26 +94,10 @@ def train(
         losses.append(mean)
         running, since = torch.zeros_like(running), step + 1
         if keeper:
-            keeper.save(step + 1, steps, losses)
+            keeper.save(step + 1, _pack(encoder, adam), {"steps": steps, "losses": losses})
         if progress:
             progress(step + 1, plan.steps, mean)
     return Training(tuple(steps), tuple(losses))
-
-
-class Batches:
-    """Row indices of step s: a function of (seed, s) alone, reshuffled every epoch."""
-
-    def __init__(self, n: int, batch_size: int, seed: int, device: torch.device) -> None:
-        self.n, self.size, self.seed, self.device = n, min(batch_size, n), seed, device
-        self.per_epoch = n // self.size
-        self._epoch, self._order = -1, torch.empty(0)
-
-    def __getitem__(self, step: int) -> Tensor:
-        epoch, position = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.n)
-            self._epoch, self._order = epoch, torch.from_numpy(order).to(self.device)
-        return self._order[position * self.size : (position + 1) * self.size]
 
 
 def _pairs(encoder: Encoder, X: Any, codes: Any) -> tuple[Tensor, Tensor]:
@@ -127,53 +118,25 @@ def _pairs(encoder: Encoder, X: Any, codes: Any) -> tuple[Tensor, Tensor]:
     return X, codes
 
 
-class _Keeper:
-    """Writes and reads what a training needs to go on: weights, Adam's moments, the curve."""
+def _identity(encoder: Encoder, plan: Plan, X: Tensor, codes: Tensor) -> dict[str, Any]:
+    kind, data = type(encoder).__name__, fingerprint(X, codes, encoder.D)
+    return {"encoder": kind, "data": data, **asdict(plan)}
 
-    def __init__(
-        self,
-        directory: str | Path,
-        encoder: Encoder,
-        adam: torch.optim.Adam,
-        plan: Plan,
-        X: Tensor,
-        codes: Tensor,
-    ) -> None:
-        from thalweg.rundir.checkpoint import Checkpoints
 
-        self.files = Checkpoints(Path(directory), keep=2)
-        self.encoder, self.adam = encoder, adam
-        digest = hashlib.sha256()
-        for tensor in (X, codes, encoder.D):
-            digest.update(np.ascontiguousarray(tensor.cpu().numpy()))
-        kind = type(encoder).__name__
-        self.identity = {"encoder": kind, "data": digest.hexdigest(), **asdict(plan)}
+def _pack(encoder: Encoder, adam: torch.optim.Adam) -> dict[str, Tensor]:
+    """Weights, buffers and Adam's moments by name."""
+    tensors = {f"model.{k}": v for k, v in encoder.state_dict().items()}
+    for i, state in adam.state_dict()["state"].items():
+        tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    return tensors
 
-    def save(self, step: int, steps: list[int], losses: list[float]) -> None:
-        tensors = {f"model.{k}": v for k, v in self.encoder.state_dict().items()}
-        for i, state in self.adam.state_dict()["state"].items():
-            tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        meta = {"identity": self.identity, "step": step, "steps": steps, "losses": losses}
-        self.files.save(f"step-{step:09d}", tensors, meta)
 
-    def restore(self) -> tuple[int, list[int], list[float]]:
-        names = self.files.names()
-        if not names:
-            return 0, [], []
-        tensors, meta = self.files.load(names[-1])
-        changed = [k for k, v in self.identity.items() if meta["identity"].get(k) != v]
-        if changed:
-            raise ValueError(
-                f"the checkpoint in {self.files.directory} belongs to another training "
-                f"(different {', '.join(changed)}); give the same arguments or another directory"
-            )
-        model = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
-        self.encoder.load_state_dict(model)
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("adam."):
-                _, i, name = key.split(".")
-                state.setdefault(int(i), {})[name] = value
-        groups = self.adam.state_dict()["param_groups"]
-        self.adam.load_state_dict({"state": state, "param_groups": groups})
-        return int(meta["step"]), list(meta["steps"]), list(meta["losses"])
+def _unpack(encoder: Encoder, adam: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
+    model = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+    encoder.load_state_dict(model)
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("adam."):
+            _, i, name = key.split(".")
+            state.setdefault(int(i), {})[name] = value
+    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})

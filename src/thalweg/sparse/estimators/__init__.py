@@ -1,0 +1,9 @@
+"""Sparse coding as scikit-learn estimators: fit, transform, pipelines, grid search."""
+
+from __future__ import annotations
+
+from thalweg.sparse.estimators.coder import SparseCoder
+from thalweg.sparse.estimators.learner import DictionaryLearner
+from thalweg.sparse.estimators.lista import ListaEncoder
+
+__all__ = ["DictionaryLearner", "ListaEncoder", "SparseCoder"]
