@@ -205,6 +205,7 @@ class Progress(Record):
     left: float | None = None  # seconds, estimated; None where nothing is known yet
     leaders: tuple[Entry, ...] = ()  # best so far, at most eight
     message: str = ""
+    criterion: str = ""  # what the leaders' ``held_out`` is, as in ``Race.criterion``
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,14 @@
+"""Which section of a page draws which record? One line per class of record, one file per section.
+
+A section is ``draw(record) -> Sheet``: the title, the HTML (a template filled with plain values)
+and the figures that it mentions.
+"""
+
+from __future__ import annotations
+
+from thalweg.registry import Member, Registry
+
+SECTIONS = Registry(
+    "report section",
+    Member("Race", "thalweg.report.sections.race:draw", "which optimiser, which learning rate"),
+)
