@@ -100,7 +100,7 @@ class DeltaBarDeltaRule:
             agreement = torch.sign(trace) * torch.sign(g)
             shrunk = torch.where(agreement < 0, gain * cast(1 - phi, w), gain)
             gain = torch.where(agreement > 0, gain + cast(_growth(kappa, lr), w), shrunk)
-            gains[k] = _bound_(gain, lr, lr_min, lr_max)
+            gains[k] = _bound(gain, lr, lr_min, lr_max)
             new[k] = w - cast(lr, w) * gains[k] * g
             traces[k] = cast(1 - gamma, w) * g + cast(gamma, w) * trace
         return new, DeltaBarDeltaState(state.step + 1, gains, traces)
@@ -121,7 +121,7 @@ class DeltaBarDeltaRule:
         add_scaled_(gain, torch.clamp(sign, min=0, out=other), _growth(columns.get("kappa"), lr))
         sign.clamp_(max=0).mul_(cast(columns.get("phi", 0.1), w))
         gain.addcmul_(gain, sign)
-        _bound_(gain, lr, columns.get("lr_min", 1e-12), columns.get("lr_max"))
+        _bound(gain, lr, columns.get("lr_min", 1e-12), columns.get("lr_max"), out=gain)
         if isinstance(lr, Tensor):
             add_scaled_(w, torch.mul(gain, g, out=sign), lr, -1.0)
         else:
@@ -149,21 +149,22 @@ def _over(rate: Number, lr: Number, where_zero: float) -> Number:
     return rate / lr if lr > 0 else where_zero
 
 
-def _bound_(gain: Tensor, lr: Number, lr_min: Number, lr_max: Number | None) -> Tensor:
-    """Keep every rate ``lr * gain`` within the two limits, in place."""
+def _bound(
+    gain: Tensor,
+    lr: Number,
+    lr_min: Number,
+    lr_max: Number | None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Keep every rate ``lr * gain`` within the two limits."""
     low = _over(lr_min, lr, 0.0)
     if isinstance(lr_max, Tensor):  # NaN: this member left it at None
         lr_max = torch.nan_to_num(lr_max, nan=math.inf, posinf=math.inf)
     high = math.inf if lr_max is None else _over(lr_max, lr, math.inf)
-    if isinstance(low, Tensor) or isinstance(high, Tensor):
-        if isinstance(low, Tensor):
-            gain.clamp_(min=cast(low, gain))
-        else:
-            gain.clamp_(min=low)
-        return (
-            gain.clamp_(max=cast(high, gain)) if isinstance(high, Tensor) else gain.clamp_(max=high)
-        )
-    return gain.clamp_(min=low, max=high)
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor):
+        return torch.clamp(gain, min=low, max=high, out=out)
+    gain = torch.clamp(gain, min=cast(low, gain), out=out)
+    return gain if lr_max is None else torch.clamp(gain, max=cast(high, gain), out=out)
 
 
 class DeltaBarDelta(Shell):
