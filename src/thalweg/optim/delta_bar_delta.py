@@ -102,7 +102,7 @@ class DeltaBarDeltaRule:
             gain = torch.where(agreement > 0, gain + cast(_growth(kappa, lr), w), shrunk)
             gains[k] = _bound(gain, lr, lr_min, lr_max)
             new[k] = w - cast(lr, w) * gains[k] * g
-            traces[k] = cast(1 - gamma, w) * g + cast(gamma, w) * trace
+            traces[k] = torch.lerp(trace, g, cast(1 - gamma, w))  # as step_ does: signs must agree
         return new, DeltaBarDeltaState(state.step + 1, gains, traces)
 
     def step_(
