@@ -1,0 +1,197 @@
+"""Everything decided before the first step, from measurements made once and written down."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from thalweg.optim.build import defaults
+from thalweg.race import ladder
+from thalweg.race.population.looped import Run
+from thalweg.race.space import Configuration, Member, Space
+from thalweg.risk import Risk
+from thalweg.risk.door import Facts
+
+EIGHTHS = tuple(k / 8 for k in range(1, 9))  # when held-out data is looked at
+FEWER = (0.125, 0.25, 0.5, 0.75, 1.0)  # where looking costs too much; culling needs the first ones
+PROBE_STEPS = (20, 200)  # fewest and most steps of one learning-rate probe
+TIMED_STEPS = 12
+RESERVE = 0.75  # share of a budget in seconds planned for; the rest is for widening and scoring
+CULLED_COST = 0.5  # what a race with culling costs at most of one without (halving alone: 0.31)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long each run trains: exactly one of the three, or the recipe's epochs."""
+
+    seconds: float | None = None
+    epochs: float | None = None
+    evaluations: int | None = None
+
+    def __post_init__(self) -> None:
+        given = {
+            name: value
+            for name in ("seconds", "epochs", "evaluations")
+            if (value := getattr(self, name)) is not None
+        }
+        if len(given) > 1:
+            raise ValueError(
+                f"budget given twice ({', '.join(given)}): give only one of seconds (of the whole "
+                "race), epochs or evaluations (gradients per run)."
+            )
+        for name, value in given.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value <= 0:
+                raise ValueError(f"{name}={value!r}: wanted a positive number.")
+            if name == "evaluations" and value != int(value):
+                raise ValueError(f"evaluations={value!r}: wanted a whole number of gradients.")
+
+
+def stops(total: int, looks: Sequence[float]) -> list[int]:
+    """The steps at which held-out data is looked at, the last one being ``total``."""
+    return [max(1, math.ceil(total * share)) for share in looks]
+
+
+class Planner:
+    """Measures and decides; :meth:`plan` returns what goes into ``run.json``."""
+
+    def __init__(
+        self, risk: Risk, facts: Facts, space: Space, tick: Callable[[str, int], None]
+    ) -> None:
+        self.risk, self.facts, self.space = risk, facts, space
+        self._tick = tick
+        self._evaluations = 0
+        self._scoring = 0.0  # seconds per look at the selection part
+
+    def plan(
+        self,
+        lrs: Sequence[float] | None,
+        seeds: int,
+        budget: Budget,
+        cull: bool,
+        threads: int | None,
+    ) -> dict[str, Any]:
+        """Threads, learning rates, and the steps of each run."""
+        sizes = self._batch_sizes()
+        threads = threads or self._pick_threads()
+        torch.set_num_threads(threads)
+        cost = {size: self._seconds_per_step(size) for size in sizes}
+        self._scoring = self._seconds_per_score()
+        rough = self._steps(budget, cost, ladder.POINTS * len(self.space.optimizers) * seeds, cull)
+        highest: dict[str, float | None] = {}
+        rates: dict[str, list[float]] = {}
+        for name in self.space.optimizers:
+            if lrs is not None:
+                rates[name] = list(lrs)
+                continue
+            steps = rough[self.space.probe(name, 1.0).batch_size]
+            top = self._highest(name, min(max(PROBE_STEPS[0], steps // 8), PROBE_STEPS[1]))
+            highest[name] = None if top is None else ladder.rate(top)
+            hang = ladder.rung(defaults(name)["lr"]) + 2 if top is None else top
+            rates[name] = ladder.grid(hang)
+        runs = seeds * sum(len(self.space.grid(n, rates[n])) + 1 for n in self.space.optimizers)
+        steps = self._steps(budget, cost, runs, cull)
+        return {
+            "engine": "looped",
+            "threads": threads,
+            "device": str(self.risk.device),
+            "dtype": None if self.risk.dtype is None else str(self.risk.dtype),
+            "stochastic": self.facts.stochastic,
+            "evaluations": {str(size): n for size, n in steps.items()},
+            "looks": list(self._looks(steps)),
+            "rates": rates,
+            "highest": highest,
+            "auto": lrs is None,
+            "cull": cull,
+            "probe_evaluations": self._evaluations,
+            "seconds_per_evaluation": {str(size): s for size, s in cost.items()},
+        }
+
+    def _batch_sizes(self) -> list[int]:
+        axes = dict(self.space.axes)
+        sizes = {self.space.batch_size, *axes.get("batch_size", ())}
+        too_large = [size for size in sizes if size > self.risk.train.n]
+        if too_large:
+            raise ValueError(
+                f"batch_size={too_large[0]} is more than the {self.risk.train.n} training samples."
+            )
+        for size in sizes:
+            self.risk.order(size)  # refuses sizes that a user's sampler cannot have
+        return sorted(sizes)
+
+    def _run(self, configuration: Configuration, total: int) -> Run:
+        return Run(self.risk, Member(configuration, 0), total, self.facts.stochastic)
+
+    def _pick_threads(self) -> int:
+        """One thread, unless all of them make a step at least a fifth faster."""
+        every = torch.get_num_threads()
+        if self.risk.device.type != "cpu" or every == 1:
+            return every
+        size, took = self.space.batch_size, {}
+        for threads in (1, every):
+            torch.set_num_threads(threads)
+            took[threads] = self._seconds_per_step(size)
+        return every if took[every] < 0.8 * took[1] else 1
+
+    def _seconds_per_step(self, size: int) -> float:
+        """The fastest of a few steps of SGD on batches of this size."""
+        name = self.space.optimizers[0]
+        base = self.space.probe(name, defaults(name)["lr"])
+        run = self._run(Configuration(name, base.hyperparameters, size), TIMED_STEPS)
+        took = []
+        for step in range(1, TIMED_STEPS + 1):
+            begun = time.perf_counter()
+            run.advance(step, lambda n: None)
+            took.append(time.perf_counter() - begun)
+        return min(took[2:])
+
+    def _seconds_per_score(self) -> float:
+        model = self.risk.model(0)
+        begun = time.perf_counter()
+        self.risk.score(model, "selection")
+        return time.perf_counter() - begun
+
+    def _highest(self, name: str, steps: int) -> int | None:
+        def survives(lr: float) -> bool:
+            self._tick(f"{name}: does lr {lr:g} train?", steps)
+            return self._survives(self.space.probe(name, lr), steps)
+
+        return ladder.climb(survives, ladder.rung(defaults(name)["lr"] * 10))
+
+    def _survives(self, configuration: Configuration, steps: int) -> bool:
+        """Whether a short run ends with finite weights and a lower held-out loss."""
+        run = self._run(configuration, steps)
+        before = self.risk.score(run.model, "selection").loss
+        loss = run.advance(steps, lambda n: None)
+        self._evaluations += run.step
+        if not math.isfinite(loss) or not run.finite():
+            return False
+        after = self.risk.score(run.model, "selection").loss
+        return math.isfinite(after) and after <= before * (1 + 1e-3) + 1e-12
+
+    def _steps(
+        self, budget: Budget, cost: dict[int, float], runs: int, cull: bool
+    ) -> dict[int, int]:
+        """Gradient evaluations of one run, by batch size."""
+        if budget.evaluations is not None:
+            return dict.fromkeys(cost, int(budget.evaluations))
+        if budget.seconds is not None:
+            share = budget.seconds * RESERVE / runs / (CULLED_COST if cull else 1.0)
+            share -= (len(FEWER) + 1) * self._scoring  # each run is scored that often at least
+            return {size: max(len(EIGHTHS), int(share / s)) for size, s in cost.items()}
+        epochs = budget.epochs if budget.epochs is not None else self.risk.task.recipe.epochs
+        per_epoch = {size: self.risk.order(size).steps_per_epoch for size in cost}
+        return {size: max(1, round(epochs * n)) for size, n in per_epoch.items()}
+
+    def _looks(self, steps: dict[int, int]) -> Sequence[float]:
+        """Eighths, or fewer where scoring would cost more than a tenth of the training."""
+        if min(steps.values()) < len(EIGHTHS):
+            return (1.0,)  # a handful of steps: only the end is worth a look
+        training = min(size * n for size, n in steps.items())
+        scoring = len(EIGHTHS) * self.facts.selection / 3  # a forward pass: a third of a gradient
+        return EIGHTHS if scoring <= 0.1 * training else FEWER

@@ -1,0 +1,333 @@
+"""The answer to *which optimiser and which learning rate for this task*."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thalweg.race import advice, ladder
+from thalweg.race.driver import Driver
+from thalweg.race.fingerprint import fingerprint
+from thalweg.race.plan import Budget, Planner
+from thalweg.race.population.base import Engine
+from thalweg.race.population.looped import Looped
+from thalweg.race.score import Comparison
+from thalweg.race.space import Configuration, Member, Space, check_lrs, make_space
+from thalweg.race.table import Table
+from thalweg.records import Progress, Race
+from thalweg.risk import Risk
+from thalweg.risk.door import Facts, check
+from thalweg.rundir import RunDir
+from thalweg.rundir.machine import machine
+from thalweg.task import Task, task_source
+
+LIVE_BYTES = 4 * 2**30  # what live runs may hold together before some are parked on disk
+LEADERS = 8
+
+
+def race(
+    task: Task,
+    optimizers: Sequence[str] = ("sgd", "momentum", "adam"),
+    lrs: str | Sequence[float] = "auto",
+    space: Mapping[str, Sequence[Any]] | None = None,
+    seeds: int = 3,
+    seconds: float | None = None,
+    epochs: float | None = None,
+    evaluations: int | None = None,
+    run: str | Path | None = None,
+    resume: bool = True,
+    fresh: bool = False,
+    workers: int = 1,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+    seed: int = 0,
+    cull: bool = True,
+    threads: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Race:
+    """Race optimisers x learning rates x seeds and pick the winner on held-out data.
+
+    Every configuration starts from the same weights and sees the same batches under one seed, so
+    they are compared in pairs. The selection part of the held-out data decides who is culled, who
+    is ranked where and who is tied; the confirmation part is looked at once, for the winner, its
+    ties and the library's defaults.
+
+    Args:
+        task: Model, loss and data.
+        optimizers: Names (``thalweg list optimizers``).
+        lrs: ``"auto"`` (seven rates below the highest one that trains, widened while the best lies
+            on an edge) or positive numbers, the same for every optimiser.
+        space: Further axes: ``weight_decay``, ``momentum``, ``batch_size``, ``schedule``
+            (``constant``, ``linear``, ``cosine``), ``clip`` or any other hyperparameter.
+        seeds: Initial weights and data orders per configuration; three give honest intervals.
+        seconds: Budget of the whole race, converted once into gradients per run.
+        epochs: Budget of each run in passes over the training data; default: the task's recipe.
+        evaluations: Budget of each run in gradients.
+        run: Directory to keep results in as they arrive; None keeps them in memory.
+        resume: Go on where ``run`` was left; False: refuse an existing one.
+        fresh: Remove what an earlier race left in ``run`` first.
+        workers: Processes; 1 runs in this one.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        dtype: ``float32``, ``float64`` or None (as the task has it).
+        seed: Decides the held-out split and all seeds of the race.
+        cull: Halve the field at 1/8, 1/4 and 1/2 of the budget (never within one standard error).
+        threads: Of torch; None: one, unless more of them are measurably faster.
+        progress: Called with a :class:`~thalweg.records.Progress` a few times a second.
+
+    Returns:
+        The table, best first, with the winner, its ties and the defaults.
+
+    Raises:
+        ValueError: Bad input, in one line: what, where, what to do.
+        OSError: The run directory cannot be written.
+    """
+    rates, budget = check_lrs(lrs), Budget(seconds, epochs, evaluations)
+    for name, value in (("seeds", seeds), ("workers", workers)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={value!r}: wanted a whole number of at least 1.")
+    if workers > 1:
+        raise ValueError("workers: only 1 is supported so far.")
+    with _untouched_globals():
+        risk = Risk(task, device, dtype, split_seed=seed)
+        facts = check(risk)
+        recipe = task.recipe
+        chosen = make_space(
+            optimizers, space, risk.batch_size(), recipe.schedule, recipe.weight_decay
+        )
+        asked = {
+            "task": task.name,
+            "source": task_source(task),
+            "optimizers": list(optimizers),
+            "lrs": "auto" if rates is None else list(rates),
+            "space": {axis: list(values) for axis, values in (space or {}).items()},
+            "seeds": seeds,
+            "seed": seed,
+            "budget": {"seconds": seconds, "epochs": epochs, "evaluations": evaluations},
+            "cull": cull,
+            "device": str(risk.device),
+            "dtype": None if risk.dtype is None else str(risk.dtype),
+            "criterion": risk.metric,
+            "batch_size": risk.batch_size(),
+            "data": fingerprint(risk),
+        }
+        with RunDir.open(run, asked, resume=resume, fresh=fresh) as folder:
+            return _Race(risk, facts, chosen, asked, folder, rates, budget, threads, progress).go()
+
+
+@contextmanager
+def _untouched_globals() -> Iterator[None]:
+    """Give threads, random state and cuDNN's mode back as they were found."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn.deterministic
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.backends.cudnn.deterministic = True
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.backends.cudnn.deterministic = cudnn
+
+
+class _Race:
+    """One race in progress: plan, generations, table."""
+
+    def __init__(
+        self,
+        risk: Risk,
+        facts: Facts,
+        space: Space,
+        asked: dict[str, Any],
+        folder: Any,
+        rates: tuple[float, ...] | None,
+        budget: Budget,
+        threads: int | None,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.risk, self.facts, self.space, self.asked = risk, facts, space, asked
+        self.folder, self._progress = folder, progress
+        self._begun = self._told = time.monotonic()
+        self._done = self._total = 0
+        self._phase = "probing learning rates"
+        if folder.plan is None:
+            planner = Planner(risk, facts, space, self._probing)
+            folder.set_plan(planner.plan(rates, asked["seeds"], budget, asked["cull"], threads))
+        self.plan: dict[str, Any] = folder.plan
+        torch.set_num_threads(self.plan["threads"])
+        first = risk.model(asked["seed"])
+        self._weights = {p: risk.score(first, p).weights.numpy() for p in _PARTS}
+        self.seeds = [asked["seed"] + k for k in range(asked["seeds"])]
+        self.configurations: list[Configuration] = []
+        self.driver = Driver(
+            risk,
+            folder,
+            self.plan,
+            self.seeds,
+            self._weights["selection"],
+            self._engine,
+            self._tick,
+        )
+        confirmation = Comparison(self._weights["confirmation"], len(self.seeds))
+        self._table = Table(self.driver, self.configurations, confirmation)
+
+    # ------------------------------------------------------------------ the race
+
+    def go(self) -> Race:
+        """Race the grid, widen it while a best rate lies on an edge, and answer."""
+        generation, field = 0, self._first_generation()
+        while field:
+            self._phase = "racing" if generation == 0 else "widening"
+            self.configurations += field
+            self._table.configurations = self.configurations
+            self._total += self._cost(field)
+            self.driver.train(generation, field, self._after_rung)
+            generation += 1
+            field = self._widened() if generation <= ladder.WIDENINGS else []
+        self._phase = "confirming"
+        self._tell(force=True)
+        answer = self._answer(unfinished=False)
+        self._keep(answer)
+        return answer
+
+    def _first_generation(self) -> list[Configuration]:
+        field: dict[Configuration, Configuration] = {}
+        for name in self.space.optimizers:
+            field |= {c: c for c in self.space.grid(name, self.plan["rates"][name])}
+            default = self.space.library_default(name)
+            field.pop(default, None)  # equal but for the mark: keep the marked one
+            field[default] = default
+        return list(field.values())
+
+    def _widened(self) -> list[Configuration]:
+        if not self.plan["auto"]:
+            return []
+        known, added = set(self.configurations), []
+        for name in self.space.optimizers:
+            found = advice.best_on_edge(self._table, name)
+            if found is not None:
+                best, lrs, failed = found
+                wider = self.space.grid(name, ladder.widened(lrs, best.lr, failed))
+                same = (c for c in wider if c.without_lr() == best.without_lr())
+                added += [c for c in same if c not in known]
+        return added
+
+    def _engine(self, members: Sequence[Member], total: int) -> Engine:
+        return Looped(self.risk, members, total, self.plan["stochastic"], LIVE_BYTES)
+
+    def _cost(self, field: Sequence[Configuration]) -> int:
+        """Gradients a generation takes if nobody diverges or is culled."""
+        return sum(self.plan["evaluations"][str(c.batch_size)] for c in field) * len(self.seeds)
+
+    # ------------------------------------------------------------------ telling
+
+    def _probing(self, message: str, evaluations: int) -> None:
+        if self._progress is not None:
+            passed = time.monotonic() - self._begun
+            self._progress(Progress(self._phase, 0, 0, passed, None, (), message))
+
+    def _tick(self, evaluations: int) -> None:
+        self._done += evaluations
+        if self._progress is not None and time.monotonic() - self._told > 0.5:
+            self._tell()
+
+    def _after_rung(self) -> None:
+        self._tell(force=True)
+        if self.folder.path is not None:
+            self._keep(self._answer(unfinished=True))
+
+    def _tell(self, force: bool = False) -> None:
+        self._told = now = time.monotonic()
+        if self._progress is None:
+            return
+        passed, total = now - self._begun, self._remaining()
+        left = passed * total / self._done if self._done else None
+        self._progress(
+            Progress(
+                self._phase,
+                self._done,
+                self._done + total,
+                passed,
+                left,
+                self._table.partial(LEADERS),
+                f"{len(self.configurations)} configurations x {len(self.seeds)} seeds",
+            )
+        )
+
+    def _remaining(self) -> int:
+        """Gradients still to execute, if nobody else diverges or is culled."""
+        left = 0
+        for c in self.configurations:
+            if c in self.driver.culled or self.driver.diverged(c):
+                continue
+            total = self.plan["evaluations"][str(c.batch_size)]
+            for s in self.seeds:
+                last = self.driver.last(Member(c, s))
+                left += total - (last.evaluations if last else 0)
+        return left
+
+    # ------------------------------------------------------------------ the answer
+
+    def _answer(self, unfinished: bool) -> Race:
+        entries = self._table.partial() if unfinished else self._table.final()
+        notes = [*self.facts.notes]
+        if not unfinished:
+            notes += advice.outcome(entries) + advice.edges(self._table)
+        sizes = {p: getattr(self.risk, p).n for p in ("train", *_PARTS)}
+        per_run = self.plan["evaluations"]
+        epochs = {
+            size: n / self.risk.order(int(size)).steps_per_epoch for size, n in per_run.items()
+        }
+        budget = {k: v for k, v in self.asked["budget"].items() if v is not None}
+        return Race(
+            task=self.risk.task.name,
+            criterion=self.risk.metric,
+            table=entries,
+            sensitivity=()
+            if unfinished
+            else advice.sensitivity(self._table, self.space.optimizers),
+            seeds=len(self.seeds),
+            samples=sizes,
+            budget={"asked": budget, "evaluations": per_run, "epochs": epochs},
+            executed=self.driver.executed,
+            seconds=round(time.monotonic() - self._begun, 3),
+            plan=self.plan,
+            machine=machine(),
+            notes=tuple(notes),
+            command=_command(self.asked, self.folder.path),
+            run="" if self.folder.path is None else str(self.folder.path),
+            unfinished=unfinished,
+        )
+
+    def _keep(self, answer: Race) -> None:
+        if self.folder.path is not None:
+            self.folder.write("race.json", answer.to_json())
+
+
+_PARTS = ("selection", "confirmation")
+
+
+def _command(asked: Mapping[str, Any], path: Path | None) -> str:
+    """The command line that repeats this race, where the task can be named on one."""
+    if asked["source"] is None:
+        return ""
+    words = ["thalweg", "race", asked["source"], "--optimizers", ",".join(asked["optimizers"])]
+    if asked["lrs"] != "auto":
+        words += ["--lrs", ",".join(repr(lr) for lr in asked["lrs"])]
+    for axis, values in asked["space"].items():
+        words += ["--space", f"{axis}={','.join(str(value) for value in values)}"]
+    words += ["--seeds", str(asked["seeds"]), "--seed", str(asked["seed"])]
+    for name, value in asked["budget"].items():
+        if value is not None:
+            words += [f"--{name}", f"{value:g}" if name != "evaluations" else str(value)]
+    if not asked["cull"]:
+        words.append("--no-cull")
+    if asked["dtype"] is not None:
+        words += ["--dtype", asked["dtype"].removeprefix("torch.")]
+    if path is not None:
+        words += ["--run", str(path)]
+    return shlex.join(words)
