@@ -224,7 +224,7 @@ def _check_loss(
         )
     if not bool(torch.isfinite(loss)):
         raise ValueError(
-            f"{name}: the loss at the initial weights is {float(loss)}. Check the targets, the "
+            f"{name}: the loss at the initial weights is {float(loss.detach())}. Check the targets, the "
             "initialisation and logs or divisions in the loss."
         )
     if not loss.requires_grad:
@@ -262,7 +262,7 @@ def _check_mean(name: str, risk: Risk, model: nn.Module, batch: Any, notes: list
     pieces = [tree.tree_map(lambda t: t[:cut], batch), tree.tree_map(lambda t: t[cut:], batch)]
     with evaluating(model), torch.random.fork_rng(devices=_devices(risk)):
         try:
-            whole = float(risk.loss(model, batch))
+            whole = float(risk.loss(model, batch))  # evaluating() turned gradients off
             parts = [float(risk.loss(model, piece)) for piece in pieces]
         except Exception:  # a loss that wants whole batches
             return

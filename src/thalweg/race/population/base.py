@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from thalweg.race.space import Member
 from thalweg.risk.criterion import Scores
 
 Tick = Callable[[int], None]  # told the number of gradients just executed
