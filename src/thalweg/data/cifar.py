@@ -39,7 +39,10 @@ def read_cifar10(folder: str | Path) -> Cifar:
         ValueError: Nothing is found, only the pickled version is found, or a file is malformed.
     """
     root = Path(folder)
-    places = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    try:
+        places = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    except OSError as error:
+        raise ValueError(f"the data folder {root} cannot be read: {error.strerror}.") from error
     for place in places:
         train = sorted(place.glob("data_batch_*.bin"))
         if train and (place / "test_batch.bin").is_file():

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from thalweg.data.cifar import read_cifar10
@@ -91,39 +92,38 @@ def _read_idx(folder: str, places: tuple[str, ...]) -> tuple[np.ndarray, ...]:
 
 
 def _mnist_like(name: str, x: np.ndarray, y: np.ndarray, xt: np.ndarray, yt: np.ndarray) -> Task:
-    parts = _parts(_padded(x), y, _padded(xt), yt)
+    parts = _parts(x[:, None], y, xt[:, None], yt, rim=2)
     recipe = Recipe(optimizer="sgd", lr=0.01, momentum=0.9, batch_size=64, epochs=10)
     return classes(name, LeNetD1, parts, recipe)
 
 
-def _padded(images: np.ndarray) -> np.ndarray:
-    """Two background pixels around: 28x28 becomes LeNet's 32x32, one channel."""
-    large = np.zeros((len(images), 1, 32, 32), np.uint8)
-    large[:, 0, 2:30, 2:30] = images
-    return large
+def _parts(x: np.ndarray, y: np.ndarray, xt: np.ndarray, yt: np.ndarray, rim: int = 0) -> Parts:
+    """Train and held out 5 : 1 (seed 0, stratified), the official test part; scaled per channel.
 
-
-def _parts(x: np.ndarray, y: np.ndarray, xt: np.ndarray, yt: np.ndarray) -> Parts:
-    """Train and held out 5 : 1 (seed 0, stratified), the official test part; scaled per channel."""
+    ``rim`` background pixels (level 0) are put around each image before it is scaled.
+    """
     known, selected = split(len(y), (5 / 6, 1 / 6), seed=0, labels=y)
-    scales = [_scale(x[known, channel]) for channel in range(x.shape[1])]
+    train = x[known]
+    scales = [_scale(train[:, channel], rim) for channel in range(x.shape[1])]
     return Parts(
-        (_scaled(x[known], scales), torch.from_numpy(y[known])),
-        (_scaled(x[selected], scales), torch.from_numpy(y[selected])),
-        (_scaled(xt, scales), torch.from_numpy(yt)),
+        (_scaled(train, scales, rim), torch.from_numpy(y[known])),
+        (_scaled(x[selected], scales, rim), torch.from_numpy(y[selected])),
+        (_scaled(xt, scales, rim), torch.from_numpy(yt)),
     )
 
 
-def _scale(levels: np.ndarray) -> tuple[float, float]:
+def _scale(levels: np.ndarray, rim: int) -> tuple[float, float]:
     """Mean and deviation of grey levels ``(n, rows, columns)``, summed exactly as integers."""
-    mean = int(levels.sum(dtype=np.int64)) / levels.size
-    square = int(np.einsum("nij,nij->", levels, levels, dtype=np.int64)) / levels.size
+    n, rows, columns = levels.shape
+    count = n * (rows + 2 * rim) * (columns + 2 * rim)  # the rim adds nothing to the sums
+    mean = int(levels.sum(dtype=np.int64)) / count
+    square = int(np.einsum("nij,nij->", levels, levels, dtype=np.int64)) / count
     return mean, math.sqrt(max(square - mean**2, 0.0)) or 1.0
 
 
-def _scaled(images: np.ndarray, scales: list[tuple[float, float]]) -> Tensor:
-    """Images ``(n, c, 32, 32)`` uint8 as standardised float32."""
-    x = torch.from_numpy(images).float()
+def _scaled(images: np.ndarray, scales: list[tuple[float, float]], rim: int) -> Tensor:
+    """Images ``(n, c, rows, columns)`` uint8 as standardised float32 with a rim."""
+    x = F.pad(torch.from_numpy(images), (rim,) * 4).float()
     for channel, (mean, deviation) in enumerate(scales):
         x[:, channel].sub_(mean).div_(deviation)
     return x

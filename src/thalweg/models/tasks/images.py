@@ -20,7 +20,7 @@ def digits() -> Task:
     large = F.interpolate(torch.from_numpy(x)[:, None], size=(32, 32), mode="bilinear")
     indices = thirds(len(y), y)
     x = standardised(large.numpy(), indices[0], (0, 1, 2, 3))
-    recipe = Recipe(optimizer="sgd", lr=0.05, momentum=0.9, batch_size=64, epochs=30)
+    recipe = Recipe(optimizer="sgd", lr=0.02, momentum=0.9, batch_size=64, epochs=30)
     return classes("digits", LeNetD1, partition(x, y, indices), recipe)
 
 

@@ -12,7 +12,7 @@ from thalweg.models.mlp import MLP
 from thalweg.models.tasks.arrays import Parts, classes, partition, standardised, thirds
 from thalweg.task import Recipe, Task
 
-_RECIPE = Recipe(optimizer="sgd", lr=0.05, momentum=0.9, batch_size=32, epochs=30)
+_RECIPE = Recipe(optimizer="sgd", lr=0.02, momentum=0.9, batch_size=32, epochs=30)
 
 
 def diabetes() -> Task:
@@ -29,7 +29,7 @@ def diabetes() -> Task:
         held_out=held_out,
         test=test,
         metric="loss",
-        recipe=Recipe(optimizer="sgd", lr=0.01, momentum=0.9, batch_size=32, epochs=30),
+        recipe=Recipe(optimizer="sgd", lr=0.003, momentum=0.9, batch_size=32, epochs=30),
     )
 
 

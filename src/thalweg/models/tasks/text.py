@@ -39,7 +39,7 @@ def char_lm() -> Task:
         held_out=held_out,
         test=test,
         metric="loss",
-        recipe=Recipe(optimizer="adamw", lr=3e-3, weight_decay=0.01, batch_size=32, epochs=10),
+        recipe=Recipe(optimizer="adamw", lr=4e-3, weight_decay=0.01, batch_size=16, epochs=10),
     )
 
 
