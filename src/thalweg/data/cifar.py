@@ -106,8 +106,9 @@ def read_npz(path: str | Path) -> Cifar:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in _KEYS if key not in archive.files]
+        # opened here: numpy leaves the file open when the archive in it is damaged
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            missing = [key for key in _KEYS if key not in archive]
             arrays = {key: archive[key] for key in _KEYS if key not in missing}
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {path}.") from error
