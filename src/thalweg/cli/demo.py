@@ -42,7 +42,7 @@ def demo(
         "optimizers": OPTIMIZERS,
         "seeds": SEEDS,
         "seconds": SECONDS,
-        "resume": resume,
+        "resume": True,
         "fresh": not resume,
         "device": device,
         "seed": seed,

@@ -40,6 +40,8 @@ def run(words: Sequence[str]) -> int:
         words = list(words) or ["--help"]
         code = build()(args=words, prog_name="thalweg", standalone_mode=False, obj=tuple(words))
         sys.stdout.flush()
+        if code == STOPPED:  # typer answers Ctrl-C with a code
+            say(_stopped(words))
         return code if isinstance(code, int) else OK
     except BrokenPipeError:
         return pipe_closed()

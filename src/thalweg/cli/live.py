@@ -17,6 +17,7 @@ from thalweg.cli.screen import hue
 from thalweg.records import Entry, Progress
 from thalweg.report.names import short
 from thalweg.report.numbers import Criterion, clean, count, duration, rate
+from thalweg.report.words import axes, varying
 
 PER_SECOND = 4  # refreshes of the live board
 LINE_EVERY = 5.0  # seconds between plain lines
@@ -84,7 +85,14 @@ def draw(progress: Progress, width: int, height: int = 24, passed: float = 0.0) 
     if progress.total:
         head.append(f"{100 * progress.done // total} %  ")
     head.append(" · ".join(fact for fact in facts if fact), "dim")
-    bar = ProgressBar(total, min(progress.done, total), min(width, 72), pulse=not progress.total)
+    bar = ProgressBar(
+        total,
+        min(progress.done, total),
+        min(width, 72),
+        pulse=not progress.total,
+        complete_style="cyan",
+        finished_style="cyan",
+    )
     parts: list[RenderableType] = [head, bar]
     if progress.leaders:
         parts += ["", leaders(progress, max(1, min(8, height - 7)))]
@@ -102,6 +110,7 @@ def _gradients(progress: Progress) -> str:
 def leaders(progress: Progress, rows: int) -> Table:
     """The best so far."""
     criterion = Criterion(progress.criterion or "score")
+    names = varying(progress.leaders)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("optimiser", no_wrap=True, overflow="ellipsis", min_width=16)
@@ -109,6 +118,7 @@ def leaders(progress: Progress, rows: int) -> Table:
     table.add_column(clean(criterion.name, 14), justify="right", no_wrap=True, min_width=14)
     for place, entry in enumerate(progress.leaders[:rows], 1):
         name = Text.assemble(("● ", hue(entry.optimizer)), short(entry.optimizer))
+        name.append("".join(f", {part}" for part in axes(entry, names)), "dim")
         table.add_row(str(place), name, rate(entry.lr), _score(criterion, entry))
     return table
 

@@ -88,7 +88,7 @@ def race(
         "seconds": _positive(seconds, "--seconds"),
         "epochs": _positive(epochs, "--epochs"),
         "evaluations": evaluations,
-        "resume": resume,
+        "resume": True,
         "fresh": not resume,
         "workers": workers,
         "cull": cull,
@@ -113,11 +113,13 @@ def perform(
 ) -> int:
     """Race, show the answer, write the page; what ``race`` and ``demo`` share."""
     from thalweg.cli import screen
+    from thalweg.cli.console import console
     from thalweg.cli.live import watching
     from thalweg.race.race import race as run_race
     from thalweg.report.words import winner
 
-    answers, progress = screen.consoles(json)
+    progress = console(stderr=True)
+    answers = progress if json else console()  # with --json stdout is for the record alone
     with watching(progress, quiet) as watcher:
         found = run_race(task, **arguments, run=folder, progress=watcher)
     if not found.command:

@@ -39,23 +39,22 @@ def report(
 
     Several runs go into one page, thalweg-report.html unless --out says otherwise.
     """
-    from thalweg.cli.screen import write_line
-    from thalweg.report.page import write
-
     places = [*(runs or ()), *(run or ())]
     if not places:
         raise ValueError("no run directory was given, as in: thalweg report runs/digits")
     records = [record for place in places for record in read(place)]
+    from thalweg.report.page import write  # after what may be wrong with the input: it is slow
+
     if out is None:
         single = len(places) == 1 and places[0].is_dir()
         out = places[0] / "report.html" if single else Path("thalweg-report.html")
     written = write(records, out)
     if json:
         values = [record.to_dict() for record in records]
-        write_line(jsonlib.dumps(values[0] if len(values) == 1 else values, allow_nan=False))
+        print(jsonlib.dumps(values[0] if len(values) == 1 else values, allow_nan=False))
         print(f"report: {written}", file=sys.stderr)
     else:
-        write_line(f"report: {written}")
+        sys.stdout.write(f"report: {written}\n")
     return 0
 
 

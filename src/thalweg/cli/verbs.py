@@ -18,7 +18,7 @@ VERBS = Registry(
     Member("demo", "thalweg.cli.demo:demo", "A first race on real digits: under a minute."),
     Member("race", "thalweg.cli.race:race", "Which optimiser and learning rate for this task?"),
     Member("report", "thalweg.cli.report:report", "Redraw the page of finished runs."),
-    Member("list", "thalweg.cli.list:list_", "What can be named: tasks, optimisers and so on."),
+    Member("list", "thalweg.cli.listing:list_", "What can be named: tasks, optimisers and so on."),
 )
 
 

@@ -203,7 +203,7 @@ def _hover(race: Race, entry: Entry) -> str:
         f"<b>{_text(label(entry.optimizer))}</b>",
         f"learning rate {significant(entry.lr, 4)}",
         f"{criterion.show(entry.held_out)} ± {criterion.spread(entry.stderr)}",
-        *(_text(part) for part in axes(entry, varying(race))),
+        *(_text(part) for part in axes(entry, varying(race.table))),
     ]
     if entry is winner(race):
         lines.append("<b>best</b>")
@@ -301,7 +301,7 @@ def _u_caption(race: Race, lost: bool) -> str:
     parts = ["Mean over seeds, band: ± one standard error; large filled marker: the best"]
     if any(entry.tied for entry in race.table):
         parts[0] += ", open markers: tied with it within noise"
-    if varying(race):
+    if varying(race.table):
         parts.append("Other settings are at their best for each rate")
     if lost:
         parts.append("Crosses: training diverged")

@@ -66,11 +66,11 @@ def ranked(entry: Entry) -> bool:
     return entry.status not in ("diverged", "culled") and math.isfinite(entry.held_out)
 
 
-def varying(race: Race) -> frozenset[str]:
+def varying(entries: Iterable[Entry]) -> frozenset[str]:
     """Names of hyperparameters and settings, beyond ``lr``, that differ within some optimiser."""
     seen: dict[tuple[str, str], Any] = {}
     names: set[str] = set()
-    for entry in race.table:
+    for entry in entries:
         for name, value in {**entry.hyperparameters, **entry.settings}.items():
             if name != "lr" and seen.setdefault((entry.optimizer, name), value) != value:
                 names.add(name)
@@ -80,7 +80,7 @@ def varying(race: Race) -> frozenset[str]:
 def describe(entry: Entry, race: Race) -> str:
     """An entry in words: ``SGD with momentum 0.9 at learning rate 0.1, batch size 32``."""
     name = label(entry.optimizer)
-    names = varying(race)
+    names = varying(race.table)
     momentum = entry.hyperparameters.get("momentum")
     if entry.optimizer in ("momentum", "nesterov") and momentum is not None:
         name = f"{name} {momentum:g}"
@@ -244,7 +244,7 @@ def _cautions(race: Race, best: Entry) -> Iterable[str]:
 
 
 def _edge(race: Race, best: Entry) -> list[str]:
-    """That the winner's rate is the last one tried: as the race noted it, or as the table has it."""
+    """That the winner's rate is the last one tried: as the race noted it, or by the table."""
     noted = [note for note in race.notes if note.startswith(f"The best rate of {best.optimizer},")]
     tried = {entry.lr for entry in race.table if _same_but_rate(entry, best)}
     if noted or len(tried) < 2 or best.lr not in (min(tried), max(tried)):

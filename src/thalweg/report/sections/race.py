@@ -86,7 +86,7 @@ def draw(race: Race) -> Sheet:
 
 def leaderboard(race: Race) -> list[Row]:
     """Every entry as a row of text, best first."""
-    names = varying(race)
+    names = varying(race.table)
     best = winner(race)
     return [_row(place, entry, race, names, best) for place, entry in enumerate(race.table, 1)]
 

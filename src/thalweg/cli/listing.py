@@ -48,11 +48,12 @@ def list_(
 
 
 def _show(members: dict[str, tuple[Member, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from thalweg.cli.console import console as make
+
+    console = make()
     longest = max((len(m.name) for group in members.values() for m in group), default=0)
     for place, (family, group) in enumerate(members.items()):
         if place:
