@@ -222,3 +222,52 @@ class Codes:
     iterations: Any
     converged: Any
     status: str = field(default="")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture(Record):
+    """A grey image: ``pixels`` is base64 of ``height · width`` bytes, row by row."""
+
+    title: str
+    width: int
+    height: int
+    pixels: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodesReport(Record):
+    """What a dictionary or a batch of sparse codes looks like, in plain numbers."""
+
+    kind: str  # "dictionary" (it was learned) or "codes" (signals were encoded)
+    source: str
+    inputs: int
+    atoms: int
+    l1: float
+    penalty: str
+    preparation: str  # what was done to a signal first, in words
+    samples: int  # coded for the numbers below
+    energy: float  # mean of ½‖x − Dz‖² + penalty
+    active: float  # mean number of atoms in a code
+    explained: float  # 1 − Σ‖x − Dz‖² / Σ‖x‖²
+    converged: int  # samples whose gap is at most tol
+    tol: float
+    gap: float | None = None  # worst relative duality gap
+    gap_decades: tuple[int, ...] = ()  # 10^d <= gap < 10^(d+1), the lowest holds all below
+    gap_counts: tuple[int, ...] = ()
+    activity: tuple[int, ...] = ()  # activity[k]: samples with k active atoms
+    use: tuple[float, ...] = ()  # share of samples that use an atom, most used first
+    learned_seen: tuple[int, ...] = ()  # signals met so far
+    learned_energy: tuple[float, ...] = ()  # mean energy since the point before
+    reseeded: int = 0
+    iterations: tuple[int, ...] = ()  # of the plain solvers below
+    solver_gaps: dict[str, tuple[float, ...]] = field(default_factory=dict)  # median after those
+    mosaic: Picture | None = None  # atoms, most used first
+    examples: tuple[Picture, ...] = ()
+    seconds: float = 0.0
+    machine: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    command: str = ""
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page and return where it is."""
+        return resolve("thalweg.report.page:write")([self], path)
