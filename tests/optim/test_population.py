@@ -17,24 +17,21 @@ def run(flock, problem, steps, start=0, lr=None):
         flock.step(problem.grad(flock.w, t), lr)
 
 
-def fresh(name, members, problem):
-    return Population(name, members[name], problem.start.repeat(len(members[name]), 1))
+@pytest.fixture(params=["kernel", "torch"])
+def fresh(request, members, problem):
+    """A population at the start, by name, on each engine."""
+
+    def build(name, group=None, w=None):
+        group = members[name] if group is None else group
+        w = problem.start.repeat(len(group), 1) if w is None else w
+        return Population(name, group, w, engine=request.param)
+
+    return build
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_blocks_of_rows_change_no_bit(name, members, problem, monkeypatch):
-    whole = fresh(name, members, problem)
-    monkeypatch.setattr(population, "BLOCK", 1)
-    rows = fresh(name, members, problem)
-    for _ in range(2):
-        run(whole, problem, 5)
-        run(rows, problem, 5)
-    assert torch.equal(whole.w, rows.w)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_keeping_rows_leaves_the_survivors_on_their_path(name, members, problem):
-    flock = fresh(name, members, problem)
+def test_keeping_rows_leaves_the_survivors_on_their_path(name, fresh, problem):
+    flock = fresh(name)
     run(flock, problem, 7)
     rows = torch.tensor([2, 0])
     kept = flock.keep(rows, flock.w[rows].clone())
@@ -44,12 +41,12 @@ def test_keeping_rows_leaves_the_survivors_on_their_path(name, members, problem)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_restored_population_continues_bit_for_bit(name, members, problem):
-    flock = fresh(name, members, problem)
+def test_a_restored_population_continues_bit_for_bit(name, fresh, problem):
+    flock = fresh(name)
     run(flock, problem, 7)
     tensors, step = flock.export()
     saved = {key: tensor.clone() for key, tensor in tensors.items()}
-    again = Population(name, members[name], flock.w.clone())
+    again = fresh(name, w=flock.w.clone())
     again.load(saved, step)
     run(flock, problem, 7, start=7)
     run(again, problem, 7, start=7)
@@ -58,8 +55,8 @@ def test_a_restored_population_continues_bit_for_bit(name, members, problem):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_member_that_is_not_finite_reaches_no_other(name, members, problem):
-    clean, sick = fresh(name, members, problem), fresh(name, members, problem)
+def test_one_member_that_is_not_finite_reaches_no_other(name, fresh, members, problem):
+    clean, sick = fresh(name), fresh(name)
     for t in range(5):
         g = problem.grad(clean.w, t)
         clean.step(g)
@@ -72,10 +69,10 @@ def test_one_member_that_is_not_finite_reaches_no_other(name, members, problem):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_rate_of_a_step_may_be_a_number_or_a_column(name, members, problem):
+def test_the_rate_of_a_step_may_be_a_number_or_a_column(name, fresh, members, problem):
     group = [m | {"lr": 0.03} for m in members[name]]
-    a = Population(name, group, problem.start.repeat(len(group), 1))
-    b = Population(name, group, problem.start.repeat(len(group), 1))
+    a = fresh(name, group)
+    b = fresh(name, group)
     column = torch.full((len(group), 1), 0.015, dtype=torch.float64)
     run(a, problem, 4, lr=0.015)
     run(b, problem, 4, lr=column)
@@ -83,8 +80,8 @@ def test_the_rate_of_a_step_may_be_a_number_or_a_column(name, members, problem):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_rate_of_zero_moves_nothing_and_harms_no_state(name, members, problem):
-    flock = fresh(name, members, problem)
+def test_a_rate_of_zero_moves_nothing_and_harms_no_state(name, fresh, members, problem):
+    flock = fresh(name)
     column = torch.zeros(len(members[name]), 1, dtype=torch.float64)
     for rate in (0.0, column):
         before = flock.w.clone()
@@ -143,3 +140,39 @@ def test_a_state_that_does_not_fit_is_refused_by_name_and_shape():
 def test_parameters_of_another_shape_are_refused(w):
     with pytest.raises(ValueError, match="2 members need contiguous parameters"):
         Population("sgd", [{}, {}], w)
+    flock = Population("sgd", [{}, {}, {}], torch.zeros(3, 4))
+    with pytest.raises(ValueError, match="2 members need contiguous parameters"):
+        flock.keep(torch.tensor([0, 2]), w)
+
+
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
+def test_gradients_that_do_not_fit_are_refused(engine):
+    # the compiled loops check no bounds
+    flock = Population("sgd", [{}, {}], torch.zeros(2, 3), engine=engine)
+    for g in (torch.zeros(2, 2), torch.zeros(1, 3), torch.zeros(2, 3, dtype=torch.float64)):
+        with pytest.raises(ValueError, match=r"gradients must be \(2, 3\) of torch.float32"):
+            flock.step(g)
+
+
+def test_the_engine_is_chosen_by_device_dtype_and_threads(monkeypatch):
+    w, half = torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bfloat16)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: population.KERNEL_THREADS)
+    assert Population("sgd", [{}], w).engine == "kernel"
+    assert Population("sgd", [{}], half).engine == "torch"
+    assert Population("sgd", [{}], torch.zeros(1, 2, device="meta")).engine == "torch"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: population.KERNEL_THREADS + 1)
+    assert Population("sgd", [{}], w).engine == "torch"
+    with pytest.raises(ValueError, match="kernels step float32 or float64 on the CPU"):
+        Population("sgd", [{}], half, engine="kernel")
+    with pytest.raises(ValueError, match="engine must be one of auto, kernel, torch"):
+        Population("sgd", [{}], w, engine="cuda")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_read_gradients_of_any_layout(name, members):
+    group = members[name]
+    g = torch.arange(4.0 * len(group)).reshape(4, -1).T - 5
+    flocks = [Population(name, group, torch.ones(len(group), 4), engine="kernel") for _ in "ab"]
+    flocks[0].step(g)
+    flocks[1].step(g.contiguous())
+    assert torch.equal(flocks[0].w, flocks[1].w)

@@ -60,11 +60,12 @@ def test_in_place_step_equals_pure_update_with_numbers(name, index, members, pro
         torch.testing.assert_close(w, pure[t], **TIGHT)
 
 
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
 @pytest.mark.parametrize("name", OPTIMIZERS.names())
-def test_population_equals_torch_runs_of_its_members(name, members, problem, torch_path):
+def test_population_equals_torch_runs_of_its_members(name, engine, members, problem, torch_path):
     group = members[name]
     w = problem.start.repeat(len(group), 1)
-    population = Population(name, group, w)
+    population = Population(name, group, w, engine=engine)
     theirs = [torch_path(lambda p, m=m: make(name, p, **m), STEPS) for m in group]
     for t in range(STEPS):
         population.step(problem.grad(w, t))
@@ -72,12 +73,13 @@ def test_population_equals_torch_runs_of_its_members(name, members, problem, tor
             torch.testing.assert_close(row, path[t], **TIGHT)
 
 
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
 @pytest.mark.parametrize("name", OPTIMIZERS.names())
-def test_pure_update_of_columns_equals_in_place_population(name, members, problem):
+def test_pure_update_of_columns_equals_in_place_population(name, engine, members, problem):
     group = members[name]
     w = problem.start.repeat(len(group), 1)
     pure = pure_path(rule_for(name, group), columns(name, group), problem, w.clone())
-    population = Population(name, group, w)
+    population = Population(name, group, w, engine=engine)
     for t in range(STEPS):
         population.step(problem.grad(w, t))
         torch.testing.assert_close(w, pure[t], **TIGHT)
@@ -130,11 +132,12 @@ def test_update_asks_for_one_gradient_and_leaves_its_arguments_alone(name):
     assert new["b"] > 2
 
 
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
 @pytest.mark.parametrize("name", OPTIMIZERS.names())
-def test_columns_do_not_promote_float32_parameters(name, members):
+def test_columns_do_not_promote_float32_parameters(name, engine, members):
     group = members[name]
     w = torch.ones(len(group), 4)
-    Population(name, group, w).step(torch.ones_like(w))
+    Population(name, group, w, engine=engine).step(torch.ones_like(w))
     values = columns(name, group)
     params, state = {FLAT: torch.ones_like(w)}, rule_for(name, group).init({FLAT: w}, values)
     new, state = rule_for(name, group).update(
@@ -145,11 +148,12 @@ def test_columns_do_not_promote_float32_parameters(name, members):
     torch.testing.assert_close(w, new[FLAT], rtol=1e-6, atol=1e-6)
 
 
-def test_beta_columns_in_float32_keep_one_minus_beta_exact():
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
+def test_beta_columns_in_float32_keep_one_minus_beta_exact(engine):
     # 1 - 0.999 from a float32 column is wrong by 3e-5; v after one step shows it
     group = [{"lr": 0.1, "betas": (0.9, 0.999)}, {"lr": 0.1, "betas": (0.9, 0.99)}]
     w = torch.zeros(2, 1)
-    population = Population("adam", group, w)
+    population = Population("adam", group, w, engine=engine)
     population.step(torch.ones(2, 1))
     v = population.state.square_mean[FLAT][:, 0].double()
     torch.testing.assert_close(

@@ -47,6 +47,7 @@ class AdaDelta:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "adadelta"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 3
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (

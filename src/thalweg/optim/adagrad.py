@@ -45,6 +45,7 @@ class AdaGrad:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "adagrad"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 2
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (

@@ -101,6 +101,7 @@ class Adam:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "adam"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 2
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (LR, _BETAS, _EPS, WEIGHT_DECAY)
@@ -156,6 +157,7 @@ class AdamW:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "adamw"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 1
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (
@@ -218,6 +220,7 @@ class AMSGrad:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "amsgrad"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 2
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (LR, _BETAS, _EPS, WEIGHT_DECAY)

@@ -58,6 +58,7 @@ class DeltaBarDeltaRule:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "delta_bar_delta"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 3
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (

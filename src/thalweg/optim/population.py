@@ -10,16 +10,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from thalweg.optim import OPTIMIZERS
 from thalweg.optim.rule import FLAT, Rule
+from thalweg.registry import resolve
 
 Members = Sequence[Mapping[str, Any]]
 
-# Elements per block of one in-place step on the CPU: about five tensors of it fit a core's L2.
-BLOCK = 65_536
+ENGINES = ("auto", "kernel", "torch")
+# One thread of the one-pass kernels equals about four of torch's many-pass steps (measured).
+KERNEL_THREADS = 4
 
 
 def rule_for(name: str, members: Members = ()) -> Rule:
@@ -117,34 +120,40 @@ class Population:
         name: A name of ``OPTIMIZERS``.
         members: K dictionaries of hyperparameters, checked.
         w: Flat parameters ``(K, P)``, contiguous; written by :meth:`step`.
+        engine: ``"kernel"`` steps with the compiled one-pass loops (CPU, float32 or float64),
+            ``"torch"`` with the rule's ``step_``; ``"auto"`` takes kernels where they win. The two
+            agree to rounding, not bit for bit: a resumed run must name the one it began with.
 
     Attributes:
         rule: The rule in use.
         columns: Hyperparameters as :func:`columns` made them; ``columns["lr"]`` is the base rate.
         state: The rule's state, its tensors under the name ``"flat"``.
+        engine: ``"kernel"`` or ``"torch"``.
+
+    Raises:
+        ValueError: parameters of another shape, an unknown engine or kernels asked for where
+            there are none.
     """
 
-    def __init__(self, name: str, members: Members, w: Tensor) -> None:
-        if w.ndim != 2 or len(members) != w.shape[0] or not w.is_contiguous():
-            raise ValueError(
-                f"{len(members)} members need contiguous parameters ({len(members)}, P), "
-                f"got shape {tuple(w.shape)}"
-            )
+    def __init__(self, name: str, members: Members, w: Tensor, engine: str = "auto") -> None:
         self.name = name
         self.w = w
         self.rule = rule_for(name, members)
         self.columns = columns(name, members, w.device)
+        self.engine = _choose(engine, w)
+        _require_flat(w, len(members))
         self.state = self.rule.init({FLAT: w}, self.columns)
+        self._numbers = _matrix(name, members) if self.engine == "kernel" else np.empty((0, 0))
         self._prepare()
 
     def _prepare(self) -> None:
-        k, p = self.w.shape
-        rows = k if self.w.device.type != "cpu" else max(1, min(k, BLOCK // max(p, 1)))
-        self._blocks = [slice(i, min(i + rows, k)) for i in range(0, k, rows)]
-        self._states = [take(self.state, block) for block in self._blocks]
-        self._weights = [self.w[block] for block in self._blocks]
-        self._columns = [take(self.columns, block) for block in self._blocks]
-        self._scratch = [self.w.new_empty(rows, p) for _ in range(self.rule.scratch)]
+        if self.engine == "torch":
+            self._scratch = [torch.empty_like(self.w) for _ in range(self.rule.scratch)]
+            return
+        self._kernel = resolve(f"thalweg.optim.kernels:{self.rule.kernel}")
+        buffers = [field[FLAT] for field in self.state[1:] if FLAT in field]
+        self._arrays = [tensor.detach().numpy() for tensor in (self.w, *buffers)]
+        self._base = self._numbers[:, 0].copy()
 
     def step(self, g: Tensor, lr: float | Tensor | None = None) -> None:
         """One step of every member.
@@ -152,24 +161,36 @@ class Population:
         Args:
             g: Gradients ``(K, P)``; only read.
             lr: This step's rate, a float or a column ``(K, 1)``; ``None`` for the base rate.
+
+        Raises:
+            ValueError: gradients of another shape or dtype than the parameters.
         """
-        after = self.state.step
-        for i, block in enumerate(self._blocks):
-            values = self._columns[i]
-            if lr is not None:
-                values = {**values, "lr": take(lr, block)}
-            w = self._weights[i]
-            scratch = [buffer[: w.shape[0]] for buffer in self._scratch]
-            state = self._states[i]._replace(step=self.state.step)
-            after = self.rule.step_(w, g[block], state, values, scratch).step
-        self.state = self.state._replace(step=after)
+        if g.shape != self.w.shape or g.dtype != self.w.dtype:
+            raise ValueError(
+                f"gradients must be {tuple(self.w.shape)} of {self.w.dtype}, "
+                f"got {tuple(g.shape)} of {g.dtype}"
+            )
+        if self.engine == "torch":
+            values = self.columns if lr is None else {**self.columns, "lr": lr}
+            self.state = self.rule.step_(self.w, g, self.state, values, self._scratch)
+            return
+        rates = lr.numpy()[:, 0] if isinstance(lr, Tensor) else lr
+        self._numbers[:, 0] = self._base if rates is None else rates
+        step = self.state.step + 1
+        w, *buffers = self._arrays
+        self._kernel(w, g.detach().contiguous().numpy(), *buffers, self._numbers, step)
+        self.state = self.state._replace(step=step)
 
     def keep(self, rows: Tensor, w: Tensor) -> Population:
         """The members ``rows`` (an index tensor) over their parameters ``w (len(rows), P)``."""
+        _require_flat(w, len(rows))
         kept = object.__new__(Population)
-        kept.name, kept.rule, kept.w = self.name, self.rule, w
-        kept.columns = take(self.columns, rows)
-        kept.state = take(self.state, rows)
+        kept.name, kept.rule, kept.engine, kept.w = self.name, self.rule, self.engine, w
+        kept.columns, kept.state = take(self.columns, rows), take(self.state, rows)
+        kept._numbers = self._numbers
+        if self.engine == "kernel":
+            kept._numbers = self._numbers[rows.numpy()]
+            kept._numbers[:, 0] = self._base[rows.numpy()]
         kept._prepare()
         return kept
 
@@ -180,4 +201,40 @@ class Population:
     def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Continue from what :meth:`export` gave; ``ValueError`` if it does not fit."""
         self.state = restore(self.rule, {FLAT: self.w}, tensors, step)
+        if self.engine == "kernel":
+            self._numbers[:, 0] = self._base
         self._prepare()
+
+
+def _choose(engine: str, w: Tensor) -> str:
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    able = w.device.type == "cpu" and w.dtype in (torch.float32, torch.float64)
+    if engine == "kernel" and not able:
+        raise ValueError(
+            f"kernels step float32 or float64 on the CPU, got {w.dtype} on {w.device}; "
+            "use engine='torch'"
+        )
+    if engine == "auto":
+        return "kernel" if able and torch.get_num_threads() <= KERNEL_THREADS else "torch"
+    return engine
+
+
+def _require_flat(w: Tensor, members: int) -> None:
+    if w.ndim != 2 or w.shape[0] != members or not w.is_contiguous():
+        raise ValueError(
+            f"{members} members need contiguous parameters ({members}, P), "
+            f"got {'' if w.is_contiguous() else 'non-contiguous '}shape {tuple(w.shape)}"
+        )
+
+
+def _matrix(name: str, members: Members) -> np.ndarray:
+    """Hyperparameters ``(K, columns)`` as the kernels read them: pairs spread, NaN for ``None``."""
+    rows = []
+    for member in members:
+        row: list[float] = []
+        for entry in OPTIMIZERS.load(name).hyperparameters:
+            value = member.get(entry.name, entry.default)
+            row += [math.nan if v is None else v for v in np.atleast_1d(np.array(value, object))]
+        rows.append(row)
+    return np.array(rows, dtype=np.float64).reshape(len(members), -1)

@@ -55,6 +55,7 @@ class RMSProp:
     keep_velocity: bool = True
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "rmsprop"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 2
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (

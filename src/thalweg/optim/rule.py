@@ -105,6 +105,7 @@ class Rule(Protocol):
 
     needs: ClassVar[tuple[str, ...]]  # what the oracle must answer
     vectorises: ClassVar[bool]  # one update may serve a whole population
+    kernel: ClassVar[str]  # its one-pass loop in ``thalweg.optim.kernels``
     scratch: ClassVar[int]  # tensors of the parameters' shape that ``step_`` writes on
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]]
 

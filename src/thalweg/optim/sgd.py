@@ -53,6 +53,7 @@ class SGD:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "sgd"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 1
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (
@@ -122,6 +123,7 @@ class HeavyBall:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "heavy_ball"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 1
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (
@@ -183,6 +185,7 @@ class Nesterov:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("grad",)
+    kernel: ClassVar[str] = "nesterov"
     vectorises: ClassVar[bool] = True
     scratch: ClassVar[int] = 2
     hyperparameters: ClassVar[tuple[Hyperparameter, ...]] = (

@@ -101,21 +101,20 @@ class Shell(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            columns = {entry.name: group[entry.name] for entry in self.rule.hyperparameters}
+            fixed = not any(isinstance(value, Tensor) for value in columns.values())
             for p in group["params"]:
                 if p.grad is not None:
-                    self._step(p, group)
+                    values = columns if fixed else _at(columns, p.device)
+                    self._step(p, p.grad, values)
         return loss
 
-    def _step(self, p: Tensor, group: dict[str, Any]) -> None:
-        g = p.grad
-        if g is None or g.is_sparse:
+    def _step(self, p: Tensor, g: Tensor, columns: dict[str, Any]) -> None:
+        if g.is_sparse:
             raise RuntimeError(
                 f"{type(self).__name__} does not support sparse gradients; "
                 "build the embedding with sparse=False"
             )
-        columns = {
-            entry.name: _at(group[entry.name], p.device) for entry in self.rule.hyperparameters
-        }
         store = self.state[p]
         if not store:
             self._start(p, store, columns)
@@ -145,6 +144,6 @@ class Shell(torch.optim.Optimizer):
                 store[name] = value[FLAT]
 
 
-def _at(value: Any, device: torch.device) -> Any:
-    """Tensors of a group on the parameter's device; numbers as they are."""
-    return value.to(device) if isinstance(value, Tensor) else value
+def _at(columns: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Tensors among the hyperparameters on the parameter's device; numbers as they are."""
+    return {k: v.to(device) if isinstance(v, Tensor) else v for k, v in columns.items()}
