@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.data.text import IGNORE, Vocabulary, python_topics, read_text, windows
+from thalweg.data.text import IGNORE, Vocabulary, distinct, python_topics, read_text, windows
 
 
 @given(st.text(max_size=50), st.text(max_size=50))
@@ -57,3 +57,9 @@ def test_text_file_is_read_plain_or_gzip_and_must_be_utf8(tmp_path):
         read_text(path)
     with pytest.raises(ValueError, match="no file"):
         read_text(tmp_path / "absent")
+
+
+def test_distinct_leaves_out_repeats_but_not_quotations():
+    long, other = "".join(map(chr, range(100, 300))), "".join(map(chr, range(400, 600)))
+    quoting = other + long[:70]  # 7 of its passages of 64 stand in the first text
+    assert distinct([long, long[20:150], quoting, "short", "short"]) == (long, quoting, "short")

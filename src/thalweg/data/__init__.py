@@ -17,6 +17,8 @@ _NAMES = {
     "locate": "thalweg.data.files",
     "Vocabulary": "thalweg.data.text",
     "python_topics": "thalweg.data.text",
+    "distinct": "thalweg.data.text",
+    "read_text": "thalweg.data.text",
     "windows": "thalweg.data.text",
     "linear_unit": "thalweg.data.synthetic",
     "quadratic": "thalweg.data.synthetic",

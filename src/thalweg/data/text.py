@@ -78,6 +78,29 @@ def windows(codes: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     return x.reshape(rows, length), y.reshape(rows, length)
 
 
+def distinct(texts: Iterable[str], length: int = 64, share: float = 0.1) -> tuple[str, ...]:
+    """Leave out texts that mostly repeat earlier ones, so that held-out text is new text.
+
+    >>> distinct(["abcdef", "cdef", "xyz"], length=2)
+    ('abcdef', 'xyz')
+
+    Args:
+        texts: Any number of texts.
+        length: Characters in a passage; shorter texts are one passage.
+        share: A text is left out if more than this share of its passages stood in texts kept.
+
+    Returns:
+        The texts kept, in order.
+    """
+    kept, seen = [], set()
+    for text in texts:
+        passages = {text[i : i + length] for i in range(max(1, len(text) - length + 1))}
+        if len(passages & seen) <= share * len(passages):
+            kept.append(text)
+            seen |= passages
+    return tuple(kept)
+
+
 def python_topics() -> tuple[str, ...]:
     """Python's own help on its language, one text a topic, sorted by topic.
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from thalweg.data.splits import split
-from thalweg.data.text import Vocabulary, python_topics, windows
+from thalweg.data.text import Vocabulary, distinct, python_topics, windows
 from thalweg.models.losses import token_count, token_cross_entropy
 from thalweg.models.tasks.arrays import SHARES, Pair
 from thalweg.models.transformer import CharTransformer
@@ -21,10 +21,11 @@ LONGEST = 4000  # characters taken of each topic, so that none dominates and an 
 def char_lm() -> Task:
     """Predict the next character of Python's own help topics (``pydoc_data.topics``).
 
-    Whole topics train or are held out. The text, hence every number, depends on the Python version.
-    The mean runs over characters: the last window of a topic is padded.
+    Whole topics train or are held out; topics that repeat others are left out. The text, hence
+    every number, depends on the Python version. The mean runs over characters: the last window of
+    a topic is padded.
     """
-    topics = [topic[:LONGEST] for topic in python_topics()]
+    topics = distinct(topic[:LONGEST] for topic in python_topics())
     indices = split(len(topics), SHARES, seed=0)
     vocabulary = Vocabulary.of(topics[i] for i in indices[0])
     train, held_out, test = (
