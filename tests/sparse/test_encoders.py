@@ -168,7 +168,7 @@ def test_certified_codes_meet_the_tolerance_and_keep_good_answers():
     assert 0 < int(kept.sum()) < 30
     assert torch.equal(codes.z[kept], own[kept])
     assert int(codes.iterations[kept].max()) == 0
-    assert int(codes.iterations[~kept].min()) > 0
+    assert f"encoder: {int(kept.sum())} of 30" in codes.status
 
 
 def test_numpy_in_numpy_out_and_torch_in_torch_out():

@@ -103,7 +103,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_debris(dictionary, tmp_path, m
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("thalweg.rundir.atomic._fsync", full)
     with pytest.raises(OSError, match="No space left"):
         dictionary.save(path)
     assert path.read_bytes() == before

@@ -8,6 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from thalweg.rundir.checkpoint import Checkpoints
+
+NAME = "sparse-learning"
+
 
 def fingerprint(*tensors: Tensor) -> str:
     """SHA-256 of what the tensors hold, shapes included."""
@@ -28,16 +32,13 @@ class Keeper:
     """
 
     def __init__(self, directory: str | Path, identity: dict[str, Any]) -> None:
-        from thalweg.rundir.checkpoint import Checkpoints
-
         self.directory = Path(directory)
         self.files = Checkpoints(self.directory, keep=2)
         self.identity = identity
 
     def save(self, step: int, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Keep the state after ``step``."""
-        whole = {"identity": self.identity, "step": step, **meta}
-        self.files.save(f"step-{step:09d}", tensors, whole)
+        self.files.save(NAME, tensors, {"identity": self.identity, "step": step, **meta})
 
     def restore(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
         """The last state kept, as (step, tensors, meta), or None.
@@ -45,10 +46,10 @@ class Keeper:
         Raises:
             ValueError: If the directory holds checkpoints of another piece of work.
         """
-        names = self.files.names()
-        if not names:
+        found = self.files.load(NAME)
+        if found is None:
             return None
-        tensors, meta = self.files.load(names[-1])
+        tensors, meta = found
         changed = [k for k, v in self.identity.items() if meta["identity"].get(k) != v]
         if changed:
             raise ValueError(

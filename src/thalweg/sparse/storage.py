@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from thalweg.rundir.atomic import atomic_write
 from thalweg.sparse.patches import Preprocessing
 
 FORMAT = "thalweg.dictionary/1"
@@ -83,7 +82,7 @@ class Dictionary:
             "sha256": hashlib.sha256(D.tobytes()).hexdigest(),
         }
         path = Path(path)
-        write_atomically(path, save({"D": D}, {"thalweg": json.dumps(meta)}))
+        atomic_write(path, save({"D": D}, {"thalweg": json.dumps(meta)}))
         return path
 
     @classmethod
@@ -129,27 +128,6 @@ def check_orientation(D: np.ndarray, where: str) -> None:
             f"{where}: the rows of this {D.shape} matrix have norm 1 and its columns do not, so "
             "it looks transposed; atoms are columns here (scikit-learn's components_ is D.T)"
         )
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Temporary file, fsync, rename: the name never points at half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _read(path: Path) -> tuple[np.ndarray, dict[str, Any]]:

@@ -1,0 +1,141 @@
+"""``thalweg dictionary``: which atoms are these images or signals made of?"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from thalweg.cli import options
+from thalweg.cli.door import NOTHING, OK, repeat
+
+EXAMPLE = "thalweg dictionary photos/*.jpg --atoms 256 --out d.safetensors --report d.html"
+HELD_BACK = 2000  # signals coded exactly for the figures, learned from or not as the notes say
+
+
+def dictionary(
+    context: typer.Context,
+    source: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGES|ARRAY] …",
+            help="Pictures (.png, .jpg), folders of them, or one array (.npy, .npz, FILE.npz:KEY). "
+            "Nothing: scikit-learn's two photographs.",
+        ),
+    ] = None,
+    atoms: Annotated[int, typer.Option(min=1, help="Atoms to learn.")] = 256,
+    l1: Annotated[float, typer.Option(help="Weight of the absolute values of a code.")] = 0.1,
+    out: Annotated[Path, typer.Option(metavar="PATH", help="The dictionary file.")] = Path(
+        "dictionary.safetensors"
+    ),
+    patch: Annotated[
+        int | None,
+        typer.Option(min=2, help="Side of an image patch in pixels; 10 where there are images."),
+    ] = None,
+    patches: Annotated[
+        int, typer.Option(min=1, help="Patches drawn from the images, flat ones left out.")
+    ] = 50_000,
+    passes: Annotated[float, typer.Option(help="Times each signal is learned from.")] = 5.0,
+    seconds: Annotated[float | None, typer.Option(help="Stop learning after so long.")] = None,
+    center: Annotated[
+        bool | None,
+        typer.Option("--center/--no-center", help="Remove each signal's mean; images: yes."),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(metavar="unit|none", help="Divide each signal by its norm; images: unit."),
+    ] = None,
+    penalty: Annotated[str, typer.Option(metavar="NAME", help="l1 or non-negative.")] = "l1",
+    builtin: Annotated[
+        str | None, typer.Option(metavar="NAME", help="photographs or digits, instead of files.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write a page with atoms and figures.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep checkpoints there; the same command goes on."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the patches, the order and the first atoms.")] = 0,
+    device: options.Device = "auto",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    traceback: options.Traceback = False,
+) -> int:
+    """Learn a dictionary whose atoms, few at a time, add up to the signals, and save it."""
+    from thalweg.cli import screen, signals
+
+    options_ = {"l1": l1, "passes": passes, **({"seconds": seconds} if seconds else {})}
+    signals.check_numbers(**options_)
+    signals.check_writable(out)
+    found = signals.find(source, builtin, patch is not None)
+    answers, progress = signals.consoles(json)
+    raw, preparation = signals.training(found, patch, patches, seed, center, scale)
+    X = preparation.apply(raw)[0]
+    from thalweg.sparse import learn_dictionary
+
+    begin = time.monotonic()
+    with signals.bar(progress, quiet, "learning") as step:
+        learned = learn_dictionary(
+            signals.on_device(X, device),
+            atoms,
+            l1,
+            penalty=penalty,
+            passes=passes,
+            seconds=seconds,
+            seed=seed,
+            preprocessing=preparation,
+            progress=step,
+            every=20,
+            checkpoint=run,
+        )
+    learned = signals.to_numpy(learned)
+    taken = time.monotonic() - begin
+    learned.save(out)
+    record = _record(found, X, learned, penalty, taken, seed, repeat(context.obj or ()))
+    if report is not None:
+        record.report(report)
+    if json:
+        screen.write_line(record.to_json())
+    elif not quiet:
+        signals.show(record, answers)
+        answers.print(f"dictionary: {out}", soft_wrap=True, markup=False)
+    if report is not None and not json:
+        screen.write_line(f"report: {report}")
+    return OK if record.converged else NOTHING
+
+
+def _record(
+    found: Any, X: Any, learned: Any, penalty: str, seconds: float, seed: int, command: str
+) -> Any:
+    """Code a sample of the signals exactly, and describe what came out."""
+    import numpy as np
+
+    from thalweg.sparse import encode
+    from thalweg.sparse.summary import example, summarise
+
+    rows = np.random.default_rng([seed, 2]).permutation(len(X))[:HELD_BACK]
+    codes = encode(X[rows], learned.D, learned.l1, penalty=penalty)
+    patch = learned.preprocessing.patch
+    examples = tuple(
+        picture
+        for image, name in list(zip(found.images, found.names, strict=True))[:2]
+        if patch and min(image.shape) >= patch[0]
+        for picture in example(image, name, learned, learned.l1, patch[0], penalty)
+    )
+    note = f"figures: exact codes of {len(rows)} signals, drawn from those that were learned from"
+    return summarise(
+        "dictionary",
+        found.name,
+        X[rows],
+        learned,
+        codes,
+        learned.l1,
+        penalty,
+        examples=examples,
+        seconds=seconds,
+        command=command,
+        notes=(note,),
+    )
