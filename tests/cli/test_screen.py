@@ -66,6 +66,13 @@ def test_live_board_fits_the_terminal(race, size):
     assert len(lines) <= max(height, 6)
 
 
+def test_live_board_before_anything_is_known_gives_each_fact_its_line():
+    progress = Progress("probing learning rates", 0, 0, 1.0, None, (), "sgd up to 10")
+    lines = printed(80, draw(progress, 80)).splitlines()
+    assert lines[0].startswith("probing learning rates")
+    assert lines[-1].strip() == "sgd up to 10"
+
+
 def test_live_board_survives_odd_numbers(race):
     odd = replace(race.table[0], held_out=float("nan"), stderr=float("nan"))
     text = printed(80, draw(Progress("racing", 12, 10, 0.0, -3.0, (odd,)), 80))

@@ -12,9 +12,10 @@ import pytest
 
 from thalweg.records import Trace
 from thalweg.report.axes import criterion_axis, loss_axis, rate_axis
-from thalweg.report.figures import training_curves, u_curves
 from thalweg.report.names import SLOTS, look
 from thalweg.report.numbers import Criterion
+from thalweg.report.training import training_curves
+from thalweg.report.u_curves import u_curves
 
 
 def painted(value):

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -93,7 +94,7 @@ def draw(progress: Progress, width: int, height: int = 24, passed: float = 0.0) 
         complete_style="cyan",
         finished_style="cyan",
     )
-    parts: list[RenderableType] = [head, bar]
+    parts: list[RenderableType] = [head, Padding(bar, 0)]  # a bar alone ends no line
     if progress.leaders:
         parts += ["", leaders(progress, max(1, min(8, height - 7)))]
     if progress.message:

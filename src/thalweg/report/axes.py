@@ -11,6 +11,25 @@ from thalweg.report.numbers import THIN, Criterion, rate, significant
 
 # On the error scale the step from 90 to 95 % is as long as that from 95 to 97.5 %.
 ACCURACIES = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+FINER = (
+    0.5,
+    0.6,
+    0.7,
+    0.75,
+    0.8,
+    0.85,
+    0.88,
+    0.9,
+    0.92,
+    0.94,
+    0.95,
+    0.96,
+    0.97,
+    0.975,
+    0.98,
+    0.985,
+    0.99,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,9 @@ def _error_axis(values: list[float], title: str, floor: float) -> Axis:
         return -math.log10(max(1 - min(x, 1.0), floor)) if math.isfinite(x) else None
 
     low, high = min(values), max(values)
-    shown = [a for a in ACCURACIES if low - 0.05 <= a <= high + 0.6 * (1 - high)]
+    coarse = [a for a in ACCURACIES if low <= a <= high]
+    choice = ACCURACIES if len(coarse) > 2 else sorted({*ACCURACIES, *FINER})
+    shown = [a for a in choice if low - 0.3 * (1 - low) <= a <= high + 0.6 * (1 - high)]
     marks = [place(a) for a in shown]
     text = [f"{a * 100:g}{THIN}%" for a in shown]
     if high >= 1:

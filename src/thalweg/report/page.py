@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -18,6 +17,7 @@ from thalweg.records import Record
 from thalweg.report.embed import pack, safe_json
 from thalweg.report.sections import SECTIONS
 from thalweg.report.sheet import Sheet, fill
+from thalweg.rundir.atomic import atomic_write
 
 
 def write(records: Sequence[Record], path: str | Path) -> Path:
@@ -36,7 +36,7 @@ def write(records: Sequence[Record], path: str | Path) -> Path:
     target = Path(path).absolute()
     page = render(records).encode("utf-8", "backslashreplace")
     target.parent.mkdir(parents=True, exist_ok=True)
-    _replace(target, page)
+    atomic_write(target, page)
     return target
 
 
@@ -70,18 +70,6 @@ def render(records: Sequence[Record]) -> str:
 def draw(record: Record) -> Sheet:
     """The section that the record's class is registered for."""
     return SECTIONS.load(type(record).__name__)(record)
-
-
-def _replace(target: Path, data: bytes) -> None:
-    part = target.with_name(f".{target.name[:80]}.{os.getpid()}.tmp")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _text(name: str) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from thalweg.records import Entry, Race, Sensitivity
-from thalweg.report.figures import training_curves, u_curves
 from thalweg.report.names import look, plain, short
 from thalweg.report.numbers import MISSING, Criterion, clean, count, duration, rate, significant
 from thalweg.report.sheet import Sheet, fill
+from thalweg.report.training import training_curves
+from thalweg.report.u_curves import u_curves
 from thalweg.report.words import answer, axes, effort, ranked, varying, width, winner
 
 SHOWN = 12  # rows of the leaderboard before the rest is folded away
@@ -161,7 +162,8 @@ def _span(race: Race) -> tuple[float, float] | None:
 def forgiveness(race: Race) -> list[Forgiveness]:
     """How wide the good range of every optimiser is, with places on one shared log axis."""
     span = _span(race)
-    return [_forgiveness(item, race, span) for item in race.sensitivity] if span else []
+    ranked = sorted(race.sensitivity, key=lambda item: item.best_held_out, reverse=True)
+    return [_forgiveness(item, race, span) for item in ranked] if span else []
 
 
 def _forgiveness(item: Sensitivity, race: Race, span: tuple[float, float]) -> Forgiveness:
