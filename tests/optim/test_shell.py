@@ -324,6 +324,7 @@ def test_sparse_gradients_are_refused_clearly():
         ({"phi": 1.0}, "phi must be"),
         ({"gamma": float("nan")}, "gamma must be"),
         ({"kappa": "fast"}, "kappa must be"),
+        ({"lr_max": 1e-13}, "lr_max=1e-13 is below lr_min=1e-12"),
     ],
 )
 def test_bad_hyperparameters_are_refused_at_the_door(knobs, words):
@@ -374,6 +375,16 @@ def test_bfloat16_parameters_train():
     assert after.dtype == torch.bfloat16
     assert bool(after.isfinite().all())
     assert not torch.equal(before, after)
+
+
+def test_step_hooks_of_torch_are_called():
+    w, calls = torch.nn.Parameter(torch.ones(1)), []
+    optimizer = DeltaBarDelta([w], lr=0.1)
+    optimizer.register_step_pre_hook(lambda o, a, k: calls.append("before"))
+    optimizer.register_step_post_hook(lambda o, a, k: calls.append("after"))
+    w.grad = torch.ones(1)
+    optimizer.step()
+    assert calls == ["before", "after"]
 
 
 def test_an_oracle_of_given_gradients_answers_at_any_point():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thalweg.optim import OPTIMIZERS
 from thalweg.optim.delta_bar_delta import DeltaBarDelta
-from thalweg.optim.rule import Hyperparameter
+from thalweg.optim.rule import Hyperparameter, require_order
 from thalweg.registry import suggest
 
 # Which class users get, and the arguments that select the variant.
@@ -63,17 +63,13 @@ def check(name: str, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(
                 f"unknown hyperparameter '{key}' of {name}. {suggest(str(key), tuple(known))}"
             )
-    result: dict[str, Any] = {}
-    for key, entry in known.items():
-        if key in hyperparameters:
-            try:
-                result[key] = entry.check(hyperparameters[key])
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-    high = result.get("lr_max")
-    if high is not None and high < result.get("lr_min", known["lr_min"].default):
-        raise ValueError(f"{name}: lr_max={high!r} is below lr_min")
-    return result
+    given = {key: entry for key, entry in known.items() if key in hyperparameters}
+    try:
+        values = {key: entry.check(hyperparameters[key]) for key, entry in given.items()}
+        require_order(defaults(name) | values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return values
 
 
 def supports_fused(name: str, device_type: str) -> bool:

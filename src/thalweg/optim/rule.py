@@ -96,6 +96,13 @@ class Hyperparameter:
         raise ValueError(f"{self.name} must be {self.wanted}, got {shown!r}")
 
 
+def require_order(values: Mapping[str, Any]) -> None:
+    """``ValueError`` where ``lr_max`` lies below ``lr_min`` (tensors are not looked into)."""
+    low, high = values.get("lr_min"), values.get("lr_max")
+    if isinstance(low, int | float) and isinstance(high, int | float) and high < low:
+        raise ValueError(f"lr_max={high!r} is below lr_min={low!r}")
+
+
 class Rule(Protocol):
     """A way to choose the next point. Frozen; settings only.
 

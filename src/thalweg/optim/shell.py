@@ -12,7 +12,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from thalweg.optim.rule import FLAT, Given, Hyperparameter, Rule
+from thalweg.optim.rule import FLAT, Given, Hyperparameter, Rule, require_order
 
 
 def check_hyperparameter(entry: Hyperparameter, value: Any) -> Any:
@@ -72,6 +72,7 @@ class Shell(torch.optim.Optimizer):
         group = {**self.defaults, **param_group}
         for entry in self.rule.hyperparameters:
             check_hyperparameter(entry, group[entry.name])
+        require_order(group)
         super().add_param_group(param_group)
         if any(p.is_complex() for p in self.param_groups[-1]["params"]):
             self.param_groups.pop()
