@@ -21,6 +21,7 @@ from thalweg.race.space import Configuration, Member
 from thalweg.risk import Risk
 
 SAVE_EVERY = 30.0  # seconds of work that a kill may cost
+FLUSH_EVERY = 0.3  # seconds between waits for the disk; rows of this span are kept together
 SAVE_SHARE = 0.02  # of the time at most goes into checkpoints
 
 
@@ -93,7 +94,8 @@ class Driver:
             (row.member, row.segment): _read(row) for row in run.journal.rows()
         }
         self.culled: set[Configuration] = set()
-        self._saved = time.monotonic()
+        self._pending: list[Row] = []
+        self._flushed = self._saved = time.monotonic()
         self._save_cost = 0.0
 
     @property
@@ -194,7 +196,10 @@ class Driver:
             for done in group.engine.advance(group.stops[at], missing, self._report):
                 if at == segment:
                     self._record(group, segment, done)
-                self._save(group)
+                if group.engine.independent:
+                    self._save(group)
+        self._flush()
+        self._save(group)
 
     def _record(self, group: Group, segment: int, done: Advanced) -> None:
         member = group.members[done.index]
@@ -211,8 +216,10 @@ class Driver:
             row.status = "finished"
             confirmation = group.engine.score(done.index, "confirmation")
             row.arrays["confirmation"] = confirmation.values.numpy().astype(np.float32)
-        self.run.journal.put([(row.member, row.segment, row.payload, row.arrays)])
+        self._pending.append(row)
         self.rows[row.member, row.segment] = row
+        if time.monotonic() - self._flushed > FLUSH_EVERY:
+            self._flush()
         if row.status == "diverged":
             group.engine.drop([done.index])
 
@@ -223,11 +230,17 @@ class Driver:
         self.culled.update(c for c in values if c not in keep)
         return [c for c in racing if c in keep or c not in values]
 
+    def _flush(self) -> None:
+        self.run.journal.put([(r.member, r.segment, r.payload, r.arrays) for r in self._pending])
+        self._pending.clear()
+        self._flushed = time.monotonic()
+
     def _save(self, group: Group) -> None:
         since = time.monotonic() - self._saved
         if since < max(SAVE_EVERY, self._save_cost / SAVE_SHARE):
             return
         begun = time.monotonic()
+        self._flush()  # a state must never be ahead of the rows it led to
         self.run.checkpoints.save(group.name, *group.engine.state())
         self._saved = time.monotonic()
         self._save_cost = self._saved - begun

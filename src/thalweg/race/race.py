@@ -245,7 +245,8 @@ class _Race:
         if self._progress is None:
             return
         passed, total = now - self._begun, self._remaining()
-        left = passed * total / self._done if self._done else None
+        known = self._done > 0.01 * (self._done + total) and passed > 2.0
+        left = passed * total / self._done if known else None
         self._progress(
             Progress(
                 self._phase,

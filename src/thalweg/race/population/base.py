@@ -34,6 +34,11 @@ class Engine(Protocol):
         """Which engine this is, for the plan."""
         ...
 
+    @property
+    def independent(self) -> bool:
+        """Whether members advance one by one, so that a state between two of them is whole."""
+        ...
+
     def advance(self, step: int, only: Sequence[int], tick: Tick) -> Iterator[Advanced]:
         """Train members up to ``step``; yield each as it arrives there.
 

@@ -122,6 +122,7 @@ class Looped:
     """
 
     name = "looped"
+    independent = True
 
     def __init__(
         self, risk: Risk, members: Sequence[Member], total: int, stochastic: bool, memory: int
