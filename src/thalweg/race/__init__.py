@@ -1,18 +1,27 @@
-"""Optimisers x learning rates x seeds, raced on held-out data with honest intervals."""
+"""Optimisers x learning rates x seeds, raced on held-out data with honest intervals.
+
+The package is what ``thalweg.race`` names, and it can be called: ``thalweg.race(task, ...)`` is
+:func:`thalweg.race.race.race`.
+"""
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thalweg.race.race import race
-
-__all__ = ["race"]
+    from thalweg.records import Race
 
 
-def __getattr__(name: str) -> Any:
-    if name == "race":
-        import importlib
+class _Callable(ModuleType):
+    """A package that is also the function it is named after."""
 
-        return importlib.import_module("thalweg.race.race").race
-    raise AttributeError(f"module 'thalweg.race' has no attribute '{name}'")
+    def __call__(self, *arguments: Any, **options: Any) -> Race:
+        """Race a task; see :func:`thalweg.race.race.race` for the arguments."""
+        from thalweg.race.race import race
+
+        return race(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable
