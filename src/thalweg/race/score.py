@@ -14,8 +14,8 @@ freedom.
 
 Two more things make "tied" mean what it says. The winner is the luckiest of many, so the bar is the
 bootstrapped distribution of *the best against the rest among equals* (Tukey's range, not a pairwise
-test). And among many comparisons some seed variance is small by luck, so these variances are shrunk
-towards each other as far as the data say they agree (Smyth 2004, "moderated t").
+test). And among many comparisons some seed variance is small by luck, so none is taken to be smaller
+than what the better half of the field has in common (after Smyth 2004, "moderated t").
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ class Comparison:
         """For every configuration after the first, the best: how far behind, and whether tied.
 
         Args:
-            values: Criterion values ``(S, u)`` of each configuration, the best one first.
+            values: Criterion values ``(S, u)`` of each configuration, best first.
         """
         if len(values) < 2:
             return []
         parts = self._parts(values)
-        pairs = _Variance.of_pairs(parts).moderated()
+        pairs = _Variance.of_pairs(parts).moderated(max(2, (len(values) + 1) // 2))
         draws = self._draws(parts)
         bar = _range_bar(draws)
         found = []
@@ -196,26 +196,31 @@ class _Variance:
         pick = np.s_[first : first + 1, second]
         return _Variance(self.seed[pick], self.unit[pick], self.seed_degrees, self.unit_degrees)
 
-    def moderated(self) -> _Variance:
-        """Seed variances of pairs, shrunk towards their common value (Smyth 2004, section 6.2)."""
-        known = self.seed[np.triu_indices(len(self.seed), 1)]
-        moving = known[known > 1e-6 * max(float(np.median(known)), 1e-300)]
+    def moderated(self, contenders: int) -> _Variance:
+        """Seed variances of pairs, none smaller than what the contenders have in common.
+
+        The first ``contenders`` configurations are about equally good, and so about equally shaken
+        by the seed: their pairs give the common variance and how far it can be relied on (Smyth
+        2004, section 6.2). A pair that varies more than that keeps its own variance.
+        """
+        d = self.seed_degrees
+        known = self.seed[:contenders, :contenders][np.triu_indices(contenders, 1)]
+        moving = known[known > 1e-6 * max(float(np.median(known)) if len(known) else 0, 1e-300)]
         if len(moving) < 3:
             return self
-        d = self.seed_degrees
         logs = np.log(moving) - digamma(d / 2) + np.log(d / 2)
-        # pairs share members: the spread of their logs is that of about C - 1 free ones
         excess = float(logs.var(ddof=1)) - float(polygamma(1, d / 2))
         if excess > 0:
             prior = 2 * _inverse_trigamma(excess)
             centre = np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2))
         else:
-            prior, centre = 1e3, np.exp(logs.mean())
-        # no more is learnt from all pairs than there are free differences between members
-        prior = min(prior, d * (len(self.seed) - 1))
+            prior, centre = np.inf, np.exp(logs.mean())
+        # pairs share members: no more is learnt than from the free differences between them
+        prior = min(prior, d * (contenders - 1))
         shrunk = (prior * centre + d * self.seed) / (prior + d)
-        np.fill_diagonal(shrunk, 0.0)
-        return _Variance(shrunk, self.unit, prior + d, self.unit_degrees)
+        seed = np.maximum(self.seed, shrunk)
+        np.fill_diagonal(seed, 0.0)
+        return _Variance(seed, self.unit, prior + d, self.unit_degrees)
 
 
 def _apart(vectors: Floats) -> Floats:
