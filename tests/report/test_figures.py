@@ -154,5 +154,7 @@ def test_no_two_known_optimisers_look_alike():
 
 def test_rate_axis_of_nothing_and_of_one():
     assert rate_axis([])["type"] == "log"
-    low, high = rate_axis([0.1])["range"]
-    assert low < -1 < high
+    axis = rate_axis([0.3])
+    low, high = axis["range"]
+    assert low < math.log10(0.3) < high
+    assert (axis["tickvals"], axis["ticktext"]) == ([0.3], ["0.3"])

@@ -82,3 +82,7 @@ def test_plurals():
         "2 entries",
         "1,200 seeds",
     ]
+
+
+def test_bounds_of_an_accuracy_stay_between_nothing_and_all():
+    assert Criterion("accuracy").bounds(Interval(0.5, 0.5, -0.3, 1.3)) == "0.0 to 100.0\u00a0%"

@@ -183,9 +183,11 @@ def test_one_seed_is_a_caution():
     assert cautions == ("One seed only: the intervals do not cover how much the seed matters.",)
 
 
-def test_unfinished_race_says_so_first():
+def test_unfinished_race_says_who_is_ahead_and_no_more():
     told = answer(race(entry(status="running"), entry(lr=0.01, held_out=0.8), unfinished=True))
-    assert told.cautions[0].startswith("The race is not finished")
+    assert told.headline == "Ahead so far: SGD at learning rate 0.1."
+    assert "stopped or is still running" in told.unfinished
+    assert "within noise" not in " ".join(told.sentences)
 
 
 def test_every_run_diverged_says_where_and_what_to_try():

@@ -37,6 +37,8 @@ def show_race(race: Race, console: Console) -> None:
     """The answer in words, the best entries, and the line that builds the winner."""
     told = answer(race)
     console.print()
+    if told.unfinished:
+        console.print(Text(f"! {told.unfinished}", "yellow"))
     console.print(Text(told.headline, "bold"))
     for sentence in told.sentences:
         console.print(Text(sentence))

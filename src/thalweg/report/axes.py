@@ -122,4 +122,6 @@ def ticks(low: float, high: float, write: Callable[[float], str]) -> dict[str, A
     step = max(1, math.ceil(decades / 9))
     parts = (1, 2, 5) if decades <= 3 else (1,)
     marks = [part * 10.0**power for power in range(first, last + 1, step) for part in parts]
+    if sum(low / 1.3 <= mark <= high * 1.3 for mark in marks) < 2:
+        marks = sorted({low, high})  # too narrow for round numbers
     return {"tickvals": marks, "ticktext": [write(mark) for mark in marks]}

@@ -141,6 +141,7 @@ class Criterion:
         """``96.2 to 97.9 %``: the lower bound as people read it comes first."""
         low, high = sorted((self.read(interval.low), self.read(interval.high)))
         if self.name == "accuracy" and math.isfinite(low) and math.isfinite(high):
+            low, high = max(low, 0.0), min(high, 1.0)  # no share is outside these
             first, second = self._written(low), self._written(high)
             return f"{first.removesuffix(f'{THIN}%')} to {second}"
         return f"{self._written(low)} to {self._written(high)}"

@@ -11,6 +11,8 @@ from thalweg.records import Entry, Race, Sensitivity
 from thalweg.report.names import label, setting
 from thalweg.report.numbers import THIN, Criterion, count, duration, plural, rate
 
+UNFINISHED = "The race was stopped or is still running: this is what had arrived."
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -22,6 +24,7 @@ class Answer:
     line: str  # builds the torch optimiser; empty without a winner
     with_settings: str  # what the line cannot hold: "batch size 64, cosine schedule"
     notes: tuple[str, ...] = ()  # what the race noted besides
+    unfinished: str = ""  # what to know of a race that has not come to its end
 
 
 def answer(race: Race) -> Answer:
@@ -36,6 +39,8 @@ def answer(race: Race) -> Answer:
     best = winner(race)
     if best is None:
         return _nothing(race)
+    if race.unfinished:
+        return _so_far(race, best)
     urgent = (*_edge(race, best), *_one_seed(race))
     return Answer(
         headline=f"Use {describe(best, race)}.",
@@ -51,9 +56,29 @@ def answer(race: Race) -> Answer:
         ),
         cautions=(*_cautions(race, best), *urgent),
         line=best.line,
-        with_settings=", ".join(setting(key, value) for key, value in best.settings.items()),
+        with_settings=_settings(best),
         notes=tuple(note for note in race.notes if note not in urgent),
     )
+
+
+def _so_far(race: Race, best: Entry) -> Answer:
+    criterion = Criterion(race.criterion)
+    return Answer(
+        headline=f"Ahead so far: {describe(best, race)}.",
+        sentences=(
+            f"It stands at {_value(criterion, best.held_out)} on the data that decides; "
+            "ties, intervals and the confirmation come when the race has ended.",
+        ),
+        cautions=(),
+        line=best.line,
+        with_settings=_settings(best),
+        notes=race.notes,
+        unfinished=UNFINISHED,
+    )
+
+
+def _settings(entry: Entry) -> str:
+    return ", ".join(setting(key, value) for key, value in entry.settings.items())
 
 
 def winner(race: Race) -> Entry | None:
@@ -107,9 +132,10 @@ def effort(race: Race) -> str:
 def _score(race: Race, best: Entry) -> str:
     criterion = Criterion(race.criterion)
     if best.confirmed is None or not math.isfinite(best.confirmed):
+        known = math.isfinite(best.stderr)
+        noise = f" (standard error {criterion.spread(best.stderr)})" if known else ""
         return (
-            f"It reaches {_value(criterion, best.held_out)} "
-            f"(standard error {criterion.spread(best.stderr)}) on the data it was chosen on; "
+            f"It reaches {_value(criterion, best.held_out)}{noise} on the data it was chosen on; "
             "no other data has confirmed it, so expect a little worse."
         )
     interval = best.confirmation
@@ -222,8 +248,6 @@ def _defaults(race: Race, best: Entry) -> str:
 
 
 def _cautions(race: Race, best: Entry) -> Iterable[str]:
-    if race.unfinished:
-        yield "The race is not finished: this is the state so far and may still change."
     lost = [result for result in best.seeds if result.status == "diverged"]
     if lost:
         yield (
@@ -265,26 +289,35 @@ def _above(one: float | None, other: float | None) -> bool:
 
 
 def _nothing(race: Race) -> Answer:
-    note = ("The race is not finished.",) if race.unfinished else ()
-    notes = tuple(
-        note for note in race.notes if not note.startswith("Every configuration diverged")
+    head, sentences = _why_nothing(race)
+    return Answer(
+        headline=head,
+        sentences=sentences,
+        cautions=(),
+        line="",
+        with_settings="",
+        notes=tuple(n for n in race.notes if not n.startswith("Every configuration diverged")),
+        unfinished=UNFINISHED if race.unfinished else "",
     )
+
+
+def _why_nothing(race: Race) -> tuple[str, tuple[str, ...]]:
+    if not race.table and race.unfinished:
+        return "No answer yet: no run has ended.", ()
     if not race.table:
-        head = "No answer yet: no run has ended." if race.unfinished else "No answer: nothing ran."
-        return Answer(head, (), note, "", "", notes)
+        return "No answer: nothing ran.", ()
+    if any(entry.status != "diverged" for entry in race.table):
+        return "No answer: no configuration came to its end.", ()
     rates = sorted(entry.lr for entry in race.table)
     span = f"from {rate(rates[0])} to {rate(rates[-1])}" if len(set(rates)) > 1 else rate(rates[0])
-    if any(entry.status != "diverged" for entry in race.table):
-        return Answer("No answer: no configuration came to its end.", (), note, "", "", notes)
-    sentences = (
-        f"The loss became infinite or not a number in all of {len(race.table)} configurations, "
-        f"at learning rates {span}.",
+    many = len(race.table) > 1
+    whole = f"all of {len(race.table)} configurations" if many else "the only configuration"
+    return "No answer: every run diverged.", (
+        f"The loss became infinite or not a number in {whole}, "
+        f"at learning rate{'s' if many else ''} {span}.",
         f"Race lower rates, for example --lrs {rates[0] / 1e4:.0e}:{rates[0] / 10:.0e}:7, "
         "and check the inputs and targets for extreme values.",
     )
-    if len(race.table) == 1:
-        sentences = (sentences[0].replace("all of 1 configurations", "the only configuration"),)
-    return Answer("No answer: every run diverged.", sentences, note, "", "", notes)
 
 
 def _and(items: Sequence[str]) -> str:

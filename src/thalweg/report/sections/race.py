@@ -17,11 +17,11 @@ from thalweg.report.u_curves import u_curves
 from thalweg.report.words import answer, axes, effort, ranked, varying, width, winner
 
 SHOWN = 12  # rows of the leaderboard before the rest is folded away
-MARKS = {"diverged": "diverged", "culled": "dropped early", "running": "not finished"}
+MARKS = {"diverged": "diverged", "culled": "dropped early"}
 BUDGET = {
+    "asked": "budget asked for",
     "evaluations": "gradients per run",
     "epochs": "epochs per run",
-    "seconds": "seconds asked",
 }
 
 
@@ -63,7 +63,8 @@ def draw(race: Race) -> Sheet:
     """The section of one race."""
     criterion = Criterion(race.criterion)
     rows = leaderboard(race)
-    figures = (*([u_curves(race)] if race.table else []), *training_curves(race))
+    curves = [u_curves(race)] if winner(race) is not None else []
+    training = training_curves(race)
     told = answer(race)
     body = fill(
         "race.html.j2",
@@ -76,13 +77,14 @@ def draw(race: Race) -> Sheet:
         effort=effort(race),
         sensitivity=forgiveness(race),
         span=_span(race),
-        figures=figures,
+        curves=curves,
+        training=training,
         facts=_facts(race),
         machine=[(clean(k, 60), clean(v, 200)) for k, v in race.machine.items()],
         plan=json.dumps(_safe(race.plan), indent=2, ensure_ascii=False) if race.plan else "",
         python=_python(race),
     )
-    return Sheet(f"Race on {clean(race.task, 80)}", told.headline, body, figures)
+    return Sheet(f"Race on {clean(race.task, 80)}", told.headline, body, (*curves, *training))
 
 
 def leaderboard(race: Race) -> list[Row]:
