@@ -42,5 +42,11 @@ format: $(VENV)/.developer  ## rewrite the files in the house format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+reproduce:  ## lecture claims as commands (nothing to run yet)
+	@echo "no lecture claim is a command yet"
+
+docs:  ## documentation pages (nothing to build yet)
+	@echo "the documentation is the README and the docstrings; pages are not built yet"
+
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,6 +153,7 @@ class _Race:
         self.risk, self.facts, self.space, self.asked = risk, facts, space, asked
         self.folder, self._progress = folder, progress
         self._begun = self._told = time.monotonic()
+        self._before = _seconds_before(folder.path)
         self._done = self._total = 0
         self._phase = "probing learning rates"
         if folder.plan is None:
@@ -295,7 +297,7 @@ class _Race:
             samples=sizes,
             budget={"asked": budget, "evaluations": per_run, "epochs": epochs},
             executed=self.driver.executed,
-            seconds=round(time.monotonic() - self._begun, 3),
+            seconds=round(self._before + time.monotonic() - self._begun, 3),
             plan=self.plan,
             machine=machine(),
             notes=tuple(notes),
@@ -310,6 +312,14 @@ class _Race:
 
 
 _PARTS = ("selection", "confirmation")
+
+
+def _seconds_before(path: Path | None) -> float:
+    """What earlier sittings of the same race took; 0 where nothing can be read."""
+    try:
+        return float(json.loads((path / "race.json").read_text())["seconds"]) if path else 0.0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _command(asked: Mapping[str, Any], path: Path | None) -> str:

@@ -12,10 +12,10 @@ resampled, so their part is a multiplier bootstrap. The scale is set to the vari
 part widened by its own Student's t (Graybill and Wang 1980): three seeds alone have two degrees of
 freedom.
 
-Two more things make "tied" mean what it says. The winner is the luckiest of many, so the bar is the
-bootstrapped distribution of *the best against the rest among equals* (Tukey's range, not a pairwise
-test). And among many comparisons some seed variance is small by luck, so none is taken to be smaller
-than what the better half of the field has in common (after Smyth 2004, "moderated t").
+Two more things make "tied" mean what it says. The winner is the luckiest of many, so the bar is
+the bootstrapped distribution of *the best against the rest among equals* (Tukey's range, not a
+pairwise test). And among many comparisons some seed variance is small by luck, so none is taken to
+be smaller than what the better half of the field has in common (after Smyth 2004, "moderated t").
 """
 
 from __future__ import annotations
