@@ -40,5 +40,5 @@ def _digest(tensors: list[Tensor], start: str = "") -> str:
         if tensor.dim() and tensor.numel() > WHOLE:
             tensor = tensor[:: tensor.numel() // WHOLE + 1]
         flat = tensor.detach().cpu().contiguous().flatten()
-        digest.update(memoryview(flat.view(torch.uint8).numpy()))
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -159,7 +159,7 @@ class _Race:
         if folder.plan is None:
             planner = Planner(risk, facts, space, self._probing)
             folder.set_plan(planner.plan(rates, asked["seeds"], budget, asked["cull"], threads))
-        self.plan: dict[str, Any] = folder.plan
+        self.plan: dict[str, Any] = folder.plan or {}
         torch.set_num_threads(self.plan["threads"])
         first = risk.model(asked["seed"])
         self._weights = {p: risk.score(first, p).weights.numpy() for p in _PARTS}
