@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from thalweg.records import Entry, Interval, Race, Sensitivity
-from thalweg.report.words import answer, describe, effort, varying, winner
+from thalweg.report.entries import describe, varying, winner
+from thalweg.report.words import answer, effort
 
 
 def entry(optimizer="sgd", lr=0.1, held_out=0.9, **changes) -> Entry:

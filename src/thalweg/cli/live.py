@@ -16,9 +16,9 @@ from rich.text import Text
 
 from thalweg.cli.screen import hue
 from thalweg.records import Entry, Progress
+from thalweg.report.entries import axes, varying
 from thalweg.report.names import short
 from thalweg.report.numbers import Criterion, clean, count, duration, rate
-from thalweg.report.words import axes, varying
 
 PER_SECOND = 4  # refreshes of the live board
 LINE_EVERY = 5.0  # seconds between plain lines

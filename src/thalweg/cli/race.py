@@ -116,7 +116,7 @@ def perform(
     from thalweg.cli.console import console
     from thalweg.cli.live import watching
     from thalweg.race.race import race as run_race
-    from thalweg.report.words import winner
+    from thalweg.report.entries import winner
 
     progress = console(stderr=True)
     answers = progress if json else console()  # with --json stdout is for the record alone

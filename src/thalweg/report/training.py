@@ -7,10 +7,10 @@ from typing import Any
 
 from thalweg.records import Entry, Race, SeedResult
 from thalweg.report.axes import Axis, criterion_axis, loss_axis
+from thalweg.report.entries import ranked
 from thalweg.report.figures import Figure, capital, plotly_text
 from thalweg.report.names import look, short
 from thalweg.report.numbers import Criterion, count, rate, significant
-from thalweg.report.words import ranked
 
 
 def training_curves(race: Race) -> list[Figure]:

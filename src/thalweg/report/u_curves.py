@@ -8,10 +8,10 @@ from typing import Any
 
 from thalweg.records import Entry, Race
 from thalweg.report.axes import Axis, criterion_axis, rate_axis
+from thalweg.report.entries import axes, ranked, varying, winner
 from thalweg.report.figures import Figure, capital, optimizers, plotly_text
 from thalweg.report.names import label, look, short
 from thalweg.report.numbers import Criterion, rate, significant
-from thalweg.report.words import axes, ranked, varying, winner
 
 
 def u_curves(race: Race) -> Figure:

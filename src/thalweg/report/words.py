@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from thalweg.records import Entry, Race, Sensitivity
+from thalweg.records import Entry, Race
+from thalweg.report.entries import describe, ranked, same_but_rate, width, winner
 from thalweg.report.names import label, setting
 from thalweg.report.numbers import THIN, Criterion, count, duration, plural, rate
 
@@ -81,44 +81,6 @@ def _settings(entry: Entry) -> str:
     return ", ".join(setting(key, value) for key, value in entry.settings.items())
 
 
-def winner(race: Race) -> Entry | None:
-    """The best entry that was trained to its end with a finite result, if there is one."""
-    return next((entry for entry in race.table if ranked(entry)), None)
-
-
-def ranked(entry: Entry) -> bool:
-    """Whether an entry takes part in the ranking: neither diverged nor dropped on the way."""
-    return entry.status not in ("diverged", "culled") and math.isfinite(entry.held_out)
-
-
-def varying(entries: Iterable[Entry]) -> frozenset[str]:
-    """Names of hyperparameters and settings, beyond ``lr``, that differ within some optimiser."""
-    seen: dict[tuple[str, str], Any] = {}
-    names: set[str] = set()
-    for entry in entries:
-        for name, value in {**entry.hyperparameters, **entry.settings}.items():
-            if name != "lr" and seen.setdefault((entry.optimizer, name), value) != value:
-                names.add(name)
-    return frozenset(names)
-
-
-def describe(entry: Entry, race: Race) -> str:
-    """An entry in words: ``SGD with momentum 0.9 at learning rate 0.1, batch size 32``."""
-    name = label(entry.optimizer)
-    names = varying(race.table)
-    momentum = entry.hyperparameters.get("momentum")
-    if entry.optimizer in ("momentum", "nesterov") and momentum is not None:
-        name = f"{name} {momentum:g}"
-        names -= {"momentum"}
-    return ", ".join([f"{name} at learning rate {rate(entry.lr)}", *axes(entry, names)])
-
-
-def axes(entry: Entry, names: Iterable[str]) -> list[str]:
-    """The named hyperparameters and settings of an entry, each in words."""
-    values = {**entry.hyperparameters, **entry.settings}
-    return [setting(name, values[name]) for name in sorted(names) if name in values]
-
-
 def effort(race: Race) -> str:
     """One sentence on what was done: configurations, seeds, samples, gradients, time."""
     samples = race.samples.get("train")
@@ -158,7 +120,7 @@ def _ties(race: Race, best: Entry) -> str:
     covered = any(item.optimizer == best.optimizer for item in race.sensitivity)
     groups: dict[str, list[Entry]] = {}
     for entry in others:
-        if entry.tied and not (covered and _same_but_rate(entry, best)):
+        if entry.tied and not (covered and same_but_rate(entry, best)):
             groups.setdefault(entry.optimizer, []).append(entry)
     if groups:
         return f"Within noise of it: {_and([_group(group) for group in groups.values()])}."
@@ -167,13 +129,6 @@ def _ties(race: Race, best: Entry) -> str:
             return "No other optimiser is within noise of it."
         return ""
     return "Nothing else that was raced is within noise of it."
-
-
-def _same_but_rate(entry: Entry, best: Entry) -> bool:
-    def rest(one: Entry) -> dict[str, Any]:
-        return {k: v for k, v in {**one.hyperparameters, **one.settings}.items() if k != "lr"}
-
-    return entry.optimizer == best.optimizer and rest(entry) == rest(best)
 
 
 def _group(entries: Sequence[Entry]) -> str:
@@ -202,14 +157,6 @@ def _range(race: Race, best: Entry) -> str:
         f"Learning rates from {rate(found.low_lr)} to {rate(found.high_lr)} do as well "
         f"({width(found)}){fails}."
     )
-
-
-def width(item: Sensitivity) -> str:
-    """How wide a range of rates is, as a factor: ``a factor of 3.2``."""
-    if not (item.low_lr > 0 and math.isfinite(item.high_lr)):
-        return ""
-    ratio = item.high_lr / item.low_lr
-    return f"a factor of {ratio:,.0f}" if ratio >= 10 else f"a factor of {ratio:.2g}"
 
 
 def _defaults(race: Race, best: Entry) -> str:
@@ -270,7 +217,7 @@ def _cautions(race: Race, best: Entry) -> Iterable[str]:
 def _edge(race: Race, best: Entry) -> list[str]:
     """That the winner's rate is the last one tried: as the race noted it, or by the table."""
     noted = [note for note in race.notes if note.startswith(f"The best rate of {best.optimizer},")]
-    tried = {entry.lr for entry in race.table if _same_but_rate(entry, best)}
+    tried = {entry.lr for entry in race.table if same_but_rate(entry, best)}
     if noted or len(tried) < 2 or best.lr not in (min(tried), max(tried)):
         return noted
     end, beyond = ("lowest", "lower") if best.lr == min(tried) else ("highest", "higher")

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from thalweg.records import Entry, Race, Sensitivity
+from thalweg.report.entries import axes, ranked, varying, width, winner
 from thalweg.report.names import look, plain, short
 from thalweg.report.numbers import MISSING, Criterion, clean, count, duration, rate, significant
 from thalweg.report.sheet import Sheet, fill
 from thalweg.report.training import training_curves
 from thalweg.report.u_curves import u_curves
-from thalweg.report.words import answer, axes, effort, ranked, varying, width, winner
+from thalweg.report.words import answer, effort
 
 SHOWN = 12  # rows of the leaderboard before the rest is folded away
 MARKS = {"diverged": "diverged", "culled": "dropped early"}
