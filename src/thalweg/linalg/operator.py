@@ -12,8 +12,8 @@ class LinearOperator(ABC):
     """A linear map known through its products: ``op @ v`` and ``op.adjoint @ u``.
 
     ``v`` is one vector ``(columns,)`` or a block of vectors ``(columns, k)``. Subclasses say their
-    ``shape``, ``dtype`` and ``device`` and implement ``apply`` and ``adjoint``; nothing else is asked
-    of them by power iteration, Lanczos or conjugate gradients.
+    ``shape``, ``dtype`` and ``device`` and implement ``apply`` and ``adjoint``; power iteration,
+    Lanczos and conjugate gradients ask nothing else of them.
     """
 
     @property
@@ -48,8 +48,8 @@ class LinearOperator(ABC):
         """
         if v.ndim not in (1, 2) or v.shape[0] != self.shape[1]:
             raise ValueError(
-                f"an operator of shape {self.shape} multiplies vectors ({self.shape[1]},) or blocks "
-                f"({self.shape[1]}, k), got {tuple(v.shape)}"
+                f"an operator of shape {self.shape} multiplies vectors ({self.shape[1]},) or "
+                f"blocks ({self.shape[1]}, k), got {tuple(v.shape)}"
             )
         return self.apply(v)
 

@@ -1,4 +1,4 @@
-"""How large is the largest eigenvalue? Power iteration, and a bound that gradient steps may trust."""
+"""How large is the largest eigenvalue? Power iteration, and a bound safe for step sizes."""
 
 from __future__ import annotations
 

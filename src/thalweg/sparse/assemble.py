@@ -24,6 +24,7 @@ class Sink:
         self.signals, self.energy, self.options = signals, energy, options
         count, self.atoms = signals.shape[0], energy.datafit.dictionary.shape[1]
         like: dict[str, Any] = {"device": signals.device}
+        self.atoms_in_rows = energy.datafit.matrix.mT.contiguous()
         self.values = torch.zeros(count, dtype=torch.float64, **like)
         self.gaps = (
             torch.zeros(count, dtype=torch.float64, **like) if energy.penalty.has_dual else None
@@ -60,12 +61,22 @@ class Sink:
             )
 
     def _judge(self, x: Tensor, z: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        found = self.energy.certificate(x, z)
+        found = self.energy.certificate(x, z, self._residual(x, z))
         if found.gap is not None:
             gap = relative(found.gap, x)
             return gap, found.energy, gap <= self.options.tol
         scale = self.energy.datafit.correlate(x).abs().amax(-1)
-        return None, found.energy, found.distance <= self.options.tol * scale
+        distance = self.energy.distance(x, z)
+        return None, found.energy, distance <= self.options.tol * scale
+
+    def _residual(self, x: Tensor, z: Tensor) -> Tensor | None:
+        if x.device.type != "cpu":
+            return None
+        from thalweg.sparse.solvers.kernels.residual import residuals
+
+        r = torch.empty_like(x)
+        residuals(self.atoms_in_rows.numpy(), x.numpy(), z.contiguous().numpy(), r.numpy())
+        return r
 
     def codes(self) -> Codes:
         """Everything taken so far."""
@@ -88,7 +99,8 @@ class Sink:
             return f"all {count} samples reached {goal}"
         text = f"{missed} of {count} samples did not reach {goal}"
         if self.rounded:
-            text += f"; {self.rounded} of them only lost it to rounding to float32: pass float64 or a larger tol"
+            text += f"; {self.rounded} of them lost it to rounding to float32 only: pass float64 "
+            text += "or a larger tol"
         if missed > self.rounded:
             text += "; raise max_iterations or tol, or try solver='auto'"
         return text
@@ -103,7 +115,9 @@ class Sink:
         if self.signals.is_torch:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-                return torch.sparse_csr_tensor(starts, columns, values, shape)
+                return torch.sparse_csr_tensor(
+                    starts, columns, values, shape, check_invariants=True
+                )
         from scipy.sparse import csr_array
 
         return csr_array(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from thalweg.linalg.operator import DenseOperator, LinearOperator
@@ -30,6 +31,14 @@ class Quadratic:
         if not isinstance(self.dictionary, DenseOperator):
             raise TypeError(f"this needs a dense dictionary, got {type(self.dictionary).__name__}")
         return self.dictionary.matrix
+
+    def to(self, dtype: torch.dtype) -> Quadratic:
+        """The same datafit with the dictionary in another dtype."""
+        return (
+            self
+            if dtype == self.dictionary.dtype
+            else Quadratic(DenseOperator(self.matrix.to(dtype)))
+        )
 
     def decode(self, z: Tensor) -> Tensor:
         """``D z`` per sample: ``(b, m)`` to ``(b, n)``."""

@@ -13,16 +13,17 @@ from thalweg.sparse.penalties.base import Penalty
 
 
 class Certificate(NamedTuple):
-    """Per sample ``(b,)``: energy, duality gap (None without a dual), distance to optimality."""
+    """Per sample ``(b,)``: energy, and duality gap (None without a dual)."""
 
     energy: Tensor
     gap: Tensor | None
-    distance: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Energy:
-    r"""Datafit plus penalty, :math:`E(x, z) = \tfrac12\|x - D z\|^2 + \Omega(z) + \tfrac\beta2\|z\|^2`.
+    r"""Datafit plus penalty.
+
+    .. math:: E(x, z) = \tfrac12\|x - D z\|^2 + \Omega(z) + \tfrac\beta2\|z\|^2
 
     Args:
         datafit: The quadratic over a dictionary.
@@ -40,25 +41,35 @@ class Energy:
         """The gradient of the datafit per sample ``(b, m)``."""
         return self.datafit.grad(x, z)
 
-    def certificate(self, x: Tensor, z: Tensor) -> Certificate:
-        r"""Energy, duality gap and distance of zero to the subdifferential, per sample ``(b,)``.
+    def step(self) -> float:
+        """A step for proximal gradients: one over the largest eigenvalue of ``DᵀD``."""
+        bound = self.datafit.lipschitz()
+        return 1.0 / bound if bound > 0 else 1.0
 
-        With :math:`r = x - Dz`, :math:`c = D^\top r - \beta z` and :math:`\rho = \|r\|^2 + \beta\|z\|^2`
-        the residual scaled by :math:`s = \min(x^\top r / \rho, \max\{s : s\,c \text{ feasible}\})` is
-        the best dual point on its ray, and
+    def certificate(self, x: Tensor, z: Tensor, residual: Tensor | None = None) -> Certificate:
+        r"""Energy and duality gap per sample ``(b,)``.
+
+        With :math:`r = x - Dz`, :math:`c = D^\top r - \beta z` and
+        :math:`\rho = \|r\|^2 + \beta\|z\|^2` the residual scaled by
+        :math:`s = \min(x^\top r / \rho, \max\{s : s\,c \text{ feasible}\})` is the best dual point
+        on its ray, and
 
         .. math:: \text{gap} = \tfrac12\rho + \Omega(z) - s\,x^\top r + \tfrac12 s^2 \rho.
 
         The gap bounds how far the energy is above its minimum.
+
+        Args:
+            x: Signals ``(b, n)``.
+            z: Codes ``(b, m)``.
+            residual: ``x - D z`` where it is already known.
         """
-        residual = x - self.datafit.decode(z)
-        correlation = self.datafit.correlate(residual)
-        beta = self.penalty.curvature
+        residual = x - self.datafit.decode(z) if residual is None else residual
         fit = residual.square().sum(-1)
         energy = 0.5 * fit + self.penalty.value(z)
-        distance = self.penalty.distance(z, correlation)
         if not self.penalty.has_dual:
-            return Certificate(energy, None, distance)
+            return Certificate(energy, None)
+        correlation = self.datafit.correlate(residual)
+        beta = self.penalty.curvature
         rho, product = fit, (x * residual).sum(-1)
         if beta:
             correlation = correlation - beta * z
@@ -66,10 +77,17 @@ class Energy:
         best = torch.where(rho > 0, product / rho, 0.0).clamp(min=0.0)
         s = torch.minimum(best, self.penalty.largest_scale(correlation))
         gap = energy - s * product + 0.5 * s.square() * rho
-        return Certificate(energy, gap.clamp(min=0.0), distance)
+        return Certificate(energy, gap.clamp(min=0.0))
+
+    def distance(self, x: Tensor, z: Tensor) -> Tensor:
+        """Largest violation of optimality per sample ``(b,)``; see the penalty's ``distance``."""
+        return self.penalty.distance(z, -self.grad(x, z))
 
 
 def relative(gap: Tensor, x: Tensor) -> Tensor:
-    """The gap as a share of ``½‖x‖²``, the energy of the zero code; 0 for ``x = 0``."""
+    """The gap as a share of ``½‖x‖²``, the energy of the zero code.
+
+    For ``x = 0`` it is 0 at the zero code, which is the answer there, and infinite elsewhere.
+    """
     half = 0.5 * x.square().sum(-1)
-    return torch.where(half > 0, gap / half, 0.0)
+    return torch.where(half > 0, gap / half, torch.where(gap > 0, torch.inf, 0.0))

@@ -25,7 +25,7 @@ from thalweg.sparse.inputs import (
 from thalweg.sparse.penalties.base import Penalty
 from thalweg.sparse.solvers.base import Options, Solver, choose
 
-_CHUNK_BYTES = 32 * 2**20  # one float64 array (chunk, atoms); a solver keeps a handful of them
+_CHUNK_BYTES = 8 * 2**20  # one float64 array (chunk, atoms); a solver keeps a handful of them
 
 
 def encode(
@@ -50,15 +50,13 @@ def encode(
     or with another penalty. Energy and gap are computed in float64 from the codes *as returned*:
     float32 codes are judged after rounding.
 
-    ==============================  ===================  ==========================
-    penalty                         ``"auto"`` on a CPU  ``"auto"`` on CUDA
-    ==============================  ===================  ==========================
-    l1, weighted-l1, non-negative,  working-set          fista
-    elastic-net
-    group                           block-coordinate-    fista
-                                    descent
-    k-sparse                        omp                  omp
-    ==============================  ===================  ==========================
+    =============================================  ===================  ==================
+    penalty                                        ``"auto"`` on a CPU  ``"auto"`` on CUDA
+    =============================================  ===================  ==================
+    l1, weighted-l1, non-negative, elastic-net     working-set          fista
+    group                                          fista                fista
+    k-sparse                                       omp                  omp
+    =============================================  ===================  ==================
 
     >>> import numpy as np
     >>> encode(np.array([[3.0, -0.5]]), np.eye(2), 1.0).z
@@ -68,8 +66,8 @@ def encode(
         X: Signals ``(b, n)``; numpy or torch, float32 or float64 (integers are read as float64).
         D: Dictionary ``(n, m)``, atoms are columns; same kind and device as ``X``. Atoms need not
             have norm one, but a single ``l1`` only treats them alike if they do.
-        l1: Weight α of the penalty, positive; a number, or one per atom ``(m,)``. None if ``penalty``
-            is an object. The budget k for ``penalty="k-sparse"``.
+        l1: Weight α of the penalty, positive; a number, or one per atom ``(m,)``. None if
+            ``penalty`` is an object. The budget k for ``penalty="k-sparse"``.
         penalty: None or ``"l1"``, ``"non-negative"``, ``"k-sparse"``, or a penalty such as
             ``ElasticNet(l1, l2)``, ``Group(l1, pools)``, ``KSparse(k)``.
         solver: A name from ``thalweg list solvers``, or ``"auto"`` for the table above.
@@ -82,10 +80,10 @@ def encode(
         threads: CPU threads; None takes what the process may use.
 
     Returns:
-        ``Codes``: ``z (b, m)`` in the dtype of ``X``, ``energy``, ``gap`` (duality gap over ``½‖x‖²``,
-        0 for ``x = 0``; None for k-sparse codes), ``iterations`` and ``converged``, each ``(b,)``, and
-        ``status``, a sentence. ``converged`` says that the gap of the returned code is at most
-        ``tol``; for k-sparse codes, that no move within the budget improves to first order.
+        ``Codes``: ``z (b, m)`` in the dtype of ``X``; ``energy``, ``gap`` (duality gap over
+        ``½‖x‖²``, 0 for ``x = 0``; None for k-sparse codes), ``iterations`` and ``converged``, each
+        ``(b,)``; and ``status``, a sentence. ``converged`` says that the gap of the returned code is
+        at most ``tol``; for k-sparse codes, that no move within the budget improves to first order.
 
     Raises:
         TypeError: For arrays that are not real numbers, or numpy mixed with torch.

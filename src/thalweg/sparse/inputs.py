@@ -129,7 +129,8 @@ def match(signals: Signals, dictionary: Signals) -> None:
     if signals.is_torch != dictionary.is_torch:
         kinds = {True: "a torch tensor", False: "a numpy array"}
         raise TypeError(
-            f"X is {kinds[signals.is_torch]} but D is {kinds[dictionary.is_torch]}; give both as the same kind"
+            f"X is {kinds[signals.is_torch]} but D is {kinds[dictionary.is_torch]}; give both as "
+            "the same kind"
         )
     if signals.device != dictionary.device:
         raise ValueError(
@@ -139,8 +140,8 @@ def match(signals: Signals, dictionary: Signals) -> None:
     if n != rows:
         hint = "; it looks transposed: pass D.T" if n == atoms else ""
         raise ValueError(
-            f"X has {n} inputs per sample, so D must have shape ({n}, atoms) with atoms as columns, "
-            f"got {(rows, atoms)}{hint}"
+            f"X has {n} inputs per sample, so D must have shape ({n}, atoms) with atoms as "
+            f"columns, got {(rows, atoms)}{hint}"
         )
     if n == 0 or atoms == 0:
         raise ValueError(
@@ -201,7 +202,8 @@ def read_penalty(l1: Any, penalty: str | Penalty | None, atoms: int) -> Penalty:
     else:
         kind = PENALTIES.load(name).__name__
         raise ValueError(
-            f"penalty '{name}' has settings of its own; pass penalty={kind}(...) from thalweg.sparse"
+            f"penalty '{name}' has settings of its own; pass penalty={kind}(...) from "
+            "thalweg.sparse"
         )
     made.check(atoms)
     return made

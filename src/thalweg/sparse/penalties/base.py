@@ -41,9 +41,9 @@ class Penalty(ABC):
 
     @abstractmethod
     def distance(self, z: Tensor, c: Tensor) -> Tensor:
-        """Largest violation per sample of ``c ∈ ∂penalty(z)``; ``c`` is minus the datafit's gradient.
+        """Largest violation per sample of ``c ∈ ∂penalty(z)``.
 
-        Zero at a minimiser of the energy, and only there when the penalty is convex.
+        ``c`` is the datafit's negative gradient. Zero at a minimiser of the energy, and only there when the penalty is convex.
         """
 
     @abstractmethod
@@ -89,8 +89,8 @@ def check_weight(value: float | Tensor, name: str = "l1") -> float | Tensor:
     if tensor.numel() == 0 or not bool((torch.isfinite(tensor) & (tensor > 0)).all()):
         shown = float(tensor) if tensor.ndim == 0 else "a vector with such an entry"
         raise ValueError(
-            f"{name} must be positive and finite, got {shown}; without a penalty the problem is plain "
-            "least squares (numpy.linalg.lstsq)"
+            f"{name} must be positive and finite, got {shown}; without a penalty the problem is "
+            "plain least squares (numpy.linalg.lstsq)"
         )
     return float(tensor) if tensor.ndim == 0 else tensor
 
@@ -109,9 +109,5 @@ def check_length(weight: float | Tensor, atoms: int, name: str = "l1") -> None:
 
 
 def scale_below(magnitude: Tensor, weight: float | Tensor) -> Tensor:
-    """Largest ``s`` with ``s magnitude <= weight`` everywhere along the last axis."""
-    if magnitude.shape[-1] == 0:
-        return torch.full(
-            magnitude.shape[:-1], torch.inf, dtype=magnitude.dtype, device=magnitude.device
-        )
-    return 1.0 / (magnitude / weight).amax(-1).clamp(min=0.0)
+    """Largest ``s`` with ``s magnitude <= weight`` along the last axis; ``magnitude >= 0``."""
+    return 1.0 / (magnitude / weight).amax(-1)

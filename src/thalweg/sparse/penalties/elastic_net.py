@@ -72,7 +72,7 @@ class ElasticNet(Penalty):
         rest = c - self.l2 * z
         inside = (rest.abs() - weight).clamp(min=0.0)
         each = torch.where(z != 0, (rest - weight * z.sign()).abs(), inside)
-        return each.amax(-1) if each.shape[-1] else each.sum(-1)
+        return each.amax(-1)
 
     def largest_scale(self, c: Tensor) -> Tensor:
         """``min αᵢ / |cᵢ|`` for ``c`` of the appended problem, that is ``Dᵀr - β z``."""

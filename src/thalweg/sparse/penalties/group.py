@@ -31,6 +31,8 @@ class Group(Penalty):
     l1: float | Tensor
     pools: Sequence[int] | Tensor
     count: int = field(init=False, default=0)
+    table: Tensor = field(init=False, repr=False, default_factory=lambda: torch.zeros(0, 0))
+    in_order: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "l1", check_weight(self.l1))
@@ -57,6 +59,10 @@ class Group(Penalty):
             )
         object.__setattr__(self, "pools", labels)
         object.__setattr__(self, "count", used.numel())
+        table = _members(labels, used.numel())
+        object.__setattr__(self, "table", table)
+        in_order = torch.equal(table.flatten(), torch.arange(len(labels)))
+        object.__setattr__(self, "in_order", in_order)
 
     @property
     def curvature(self) -> float:
@@ -67,6 +73,10 @@ class Group(Penalty):
         """The pool of each atom ``(m,)`` on ``device``."""
         return torch.as_tensor(self.pools).to(device)
 
+    def members(self, device: torch.device) -> Tensor:
+        """The atoms of each pool ``(pools, widest)``, filled up with the number m."""
+        return self.table.to(device)
+
     def check(self, atoms: int) -> None:
         """Every atom has a pool."""
         if len(self.pools) != atoms:
@@ -76,8 +86,20 @@ class Group(Penalty):
 
     def norms(self, z: Tensor) -> Tensor:
         """``‖z_g‖₂``: ``(..., m)`` to ``(..., pools)``."""
-        squares = torch.zeros(*z.shape[:-1], self.count, dtype=z.dtype, device=z.device)
-        return squares.index_add_(-1, self.labels(z.device), z.square()).sqrt()
+        members = self.members(z.device)
+        if self.in_order:
+            pooled = z.unflatten(-1, tuple(members.shape))
+        else:
+            last = z.new_zeros(*z.shape[:-1], 1)
+            pooled = torch.cat([z, last], -1).index_select(-1, members.flatten())
+            pooled = pooled.unflatten(-1, tuple(members.shape))
+        return torch.linalg.vector_norm(pooled, dim=-1)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """One value per pool given to each of its atoms: ``(..., pools)`` to ``(..., m)``."""
+        if self.in_order:
+            return values.repeat_interleave(self.table.shape[1], dim=-1)
+        return values.index_select(-1, self.labels(values.device))
 
     def value(self, z: Tensor) -> Tensor:
         """``Σ α_g ‖z_g‖₂`` per sample."""
@@ -88,16 +110,25 @@ class Group(Penalty):
         norms = self.norms(v)
         shrink = (1.0 - step * weight_like(self.l1, v) / norms).clamp(min=0.0)
         shrink = torch.where(norms > 0, shrink, 0.0)
-        return v * shrink.index_select(-1, self.labels(v.device))
+        return v * self.spread(shrink)
 
     def distance(self, z: Tensor, c: Tensor) -> Tensor:
         """``‖c_g‖ <= α_g``, and ``c_g = α_g z_g / ‖z_g‖`` in pools that are on."""
-        weight, norms, labels = weight_like(self.l1, z), self.norms(z), self.labels(z.device)
+        weight, norms = weight_like(self.l1, z), self.norms(z)
         unit = weight / torch.where(norms > 0, norms, 1.0)
-        on = self.norms(c - z * unit.index_select(-1, labels))
+        on = self.norms(c - z * self.spread(unit))
         each = torch.where(norms > 0, on, (self.norms(c) - weight).clamp(min=0.0))
-        return each.amax(-1) if self.count else each.sum(-1)
+        return each.amax(-1)
 
     def largest_scale(self, c: Tensor) -> Tensor:
         """``min α_g / ‖c_g‖``."""
         return scale_below(self.norms(c), weight_like(self.l1, c))
+
+
+def _members(labels: Tensor, count: int) -> Tensor:
+    counts = torch.bincount(labels, minlength=count)
+    order = labels.argsort(stable=True)
+    place = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[order]]
+    table = torch.full((count, int(counts.max()) if count else 0), len(labels))
+    table[labels[order], place] = order
+    return table

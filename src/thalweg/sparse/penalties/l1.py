@@ -51,7 +51,7 @@ class L1(Penalty):
 
     def value(self, z: Tensor) -> Tensor:
         """``α ‖z‖₁`` per sample."""
-        return self.l1 * z.abs().sum(-1)
+        return self.l1 * torch.linalg.vector_norm(z, ord=1, dim=-1)
 
     def prox(self, v: Tensor, step: float | Tensor) -> Tensor:
         """Soft threshold at ``step α``."""
@@ -63,7 +63,7 @@ class L1(Penalty):
 
     def largest_scale(self, c: Tensor) -> Tensor:
         """``α / ‖c‖_∞``."""
-        return scale_below(c.abs(), self.l1)
+        return self.l1 / torch.linalg.vector_norm(c, ord=torch.inf, dim=-1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,7 +157,7 @@ class NonNegativeL1(Penalty):
         """``cᵢ <= αᵢ``, with equality where ``zᵢ > 0``."""
         excess = c - weight_like(self.l1, z)
         each = torch.where(z > 0, excess.abs(), excess.clamp(min=0.0))
-        return _worst(torch.where(z < 0, torch.inf, each))
+        return torch.where(z < 0, torch.inf, each).amax(-1)
 
     def largest_scale(self, c: Tensor) -> Tensor:
         """``min αᵢ / cᵢ`` over positive ``cᵢ``."""
@@ -166,10 +166,4 @@ class NonNegativeL1(Penalty):
 
 def _two_sided(z: Tensor, c: Tensor, weight: float | Tensor) -> Tensor:
     inside = (c.abs() - weight).clamp(min=0.0)
-    return _worst(torch.where(z != 0, (c - weight * z.sign()).abs(), inside))
-
-
-def _worst(each: Tensor) -> Tensor:
-    if each.shape[-1] == 0:
-        return each.sum(-1)
-    return each.amax(-1)
+    return torch.where(z != 0, (c - weight * z.sign()).abs(), inside).amax(-1)

@@ -1,0 +1,74 @@
+"""The inverse of a Gram matrix under arrival and departure of single atoms, O(k²) each."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from thalweg.sparse.solvers.kernels import compiled
+
+# Rows are padded with zeros to a multiple of 8, so that loops run in whole vector registers.
+
+
+@compiled
+def padded(k: int) -> int:
+    """``k`` rounded up to a multiple of 8."""
+    return (k + 7) // 8 * 8
+
+
+@compiled
+def multiply(inverse: np.ndarray, v: np.ndarray, k: int, out: np.ndarray) -> None:
+    """``out = inverse v`` for the leading ``k`` entries; symmetric, so rows serve as columns."""
+    width = padded(k)
+    for t in range(width):
+        out[t] = 0.0
+    i = 0
+    while i + 4 <= k:  # four rows at once: out is read and written a quarter as often
+        r0, r1, r2, r3 = inverse[i], inverse[i + 1], inverse[i + 2], inverse[i + 3]
+        v0, v1, v2, v3 = v[i], v[i + 1], v[i + 2], v[i + 3]
+        for t in range(width):
+            out[t] += v0 * r0[t] + v1 * r1[t] + v2 * r2[t] + v3 * r3[t]
+        i += 4
+    while i < k:
+        r0, v0 = inverse[i], v[i]
+        for t in range(width):
+            out[t] += v0 * r0[t]
+        i += 1
+
+
+@compiled
+def border(inverse: np.ndarray, k: int, column: np.ndarray, complement: float) -> None:
+    """Add atom ``k``: ``column = inverse a`` and the Schur complement ``g - aᵀ inverse a``."""
+    width, scale = padded(k), 1.0 / complement
+    for i in range(k):
+        f, row = column[i] * scale, inverse[i]
+        for t in range(width):
+            row[t] += f * column[t]
+        row[k] = -f
+    last = inverse[k]
+    for t in range(padded(k + 1)):
+        last[t] = 0.0
+    for t in range(k):
+        last[t] = -column[t] * scale
+    last[k] = scale
+
+
+@compiled
+def drop(inverse: np.ndarray, k: int, r: int) -> None:
+    """Remove atom ``r`` of ``k``; the last atom takes its place."""
+    width, gone = padded(k), inverse[r]
+    scale = 1.0 / gone[r]
+    for i in range(k):
+        if i != r:
+            f, row = gone[i] * scale, inverse[i]
+            for t in range(width):
+                row[t] -= f * gone[t]
+    last = k - 1
+    if r != last:
+        moved = inverse[last]
+        for t in range(k):
+            gone[t] = moved[t]
+        gone[r] = moved[last]
+        for i in range(last):
+            inverse[i, r] = gone[i]
+    for i in range(last):
+        inverse[i, last] = 0.0

@@ -1,0 +1,76 @@
+"""Which atoms violate most, and how large is the duality gap? One pass over the correlations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from thalweg.sparse.solvers.kernels import compiled
+
+
+@compiled
+def violators(
+    q: np.ndarray, threshold: float, sided: bool, atoms: np.ndarray, size: np.ndarray
+) -> tuple:
+    """Collect atoms with ``|q| > threshold`` (``q`` if sided): how many, and the largest (>= 1)."""
+    count, largest = 0, 1.0
+    for j in range(q.shape[0]):
+        v = q[j] if sided else abs(q[j])
+        if v > threshold:
+            atoms[count], size[count] = j, v
+            count += 1
+    for c in range(count):
+        largest = max(largest, size[c])
+    return count, largest
+
+
+@compiled
+def largest_first(atoms: np.ndarray, size: np.ndarray, count: int, wanted: int) -> int:
+    """Put the ``wanted`` largest in front, in falling order; returns how many there are."""
+    if count > wanted:
+        _select(atoms, size, count, wanted)
+        count = wanted
+    for c in range(1, count):
+        v, atom, i = size[c], atoms[c], c - 1
+        while i >= 0 and size[i] < v:
+            size[i + 1], atoms[i + 1] = size[i], atoms[i]
+            i -= 1
+        size[i + 1], atoms[i + 1] = v, atom
+    return count
+
+
+@compiled
+def _select(atoms: np.ndarray, size: np.ndarray, count: int, wanted: int) -> None:
+    low, high = 0, count - 1  # Hoare's quickselect
+    while low < high:
+        pivot, i, j = size[(low + high) // 2], low, high
+        while i <= j:
+            while size[i] > pivot:
+                i += 1
+            while size[j] < pivot:
+                j -= 1
+            if i <= j:
+                size[i], size[j] = size[j], size[i]
+                atoms[i], atoms[j] = atoms[j], atoms[i]
+                i += 1
+                j -= 1
+        if wanted - 1 <= j:
+            high = j
+        elif wanted - 1 >= i:
+            low = i
+        else:
+            break
+
+
+@compiled
+def duality_gap(xx: float, norm1: float, product: float, rest: float, largest: float) -> float:
+    """The gap from sums over the support alone, no reconstruction.
+
+    ``xx = ‖x‖²``, ``norm1 = ‖u‖₁``, ``product = (Dᵀx)ᵀu``, ``rest = qᵀu``, ``largest = max |q|``:
+    the residual has ``xᵀr = xx - product`` and ``‖r‖² = xx - product - rest``.
+    """
+    along = xx - product
+    squared = along - rest
+    scale = along / squared if squared > 0.0 else 1.0
+    if scale * largest > 1.0:
+        scale = 1.0 / largest
+    return 0.5 * squared + norm1 - scale * along + 0.5 * scale * scale * squared
