@@ -12,8 +12,8 @@ from pathlib import Path
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-import thalweg
 from thalweg.records import Record
+from thalweg.registry import resolve
 from thalweg.report.embed import pack, safe_json
 from thalweg.report.sections import SECTIONS
 from thalweg.report.sheet import Sheet, fill
@@ -54,7 +54,7 @@ def render(records: Sequence[Record]) -> str:
     page = fill(
         "page.html.j2",
         title=sheets[0].title if len(sheets) == 1 else f"{len(sheets)} records",
-        version=thalweg.__version__,
+        version=resolve("thalweg:__version__"),
         sheets=sheets,
         style=Markup(_text("style.css")),
         # Only these two scripts may run: an element that slipped in through a name would not.
