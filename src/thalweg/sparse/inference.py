@@ -82,8 +82,9 @@ def encode(
     Returns:
         ``Codes``: ``z (b, m)`` in the dtype of ``X``; ``energy``, ``gap`` (duality gap over
         ``½‖x‖²``, 0 for ``x = 0``; None for k-sparse codes), ``iterations`` and ``converged``, each
-        ``(b,)``; and ``status``, a sentence. ``converged`` says that the gap of the returned code is
-        at most ``tol``; for k-sparse codes, that no move within the budget improves to first order.
+        ``(b,)``; and ``status``, a sentence. ``converged`` says that the gap of the returned code
+        is at most ``tol``; for k-sparse codes, that no move within the budget improves to first
+        order.
 
     Raises:
         TypeError: For arrays that are not real numbers, or numpy mixed with torch.

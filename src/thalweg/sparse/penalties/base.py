@@ -43,7 +43,8 @@ class Penalty(ABC):
     def distance(self, z: Tensor, c: Tensor) -> Tensor:
         """Largest violation per sample of ``c ∈ ∂penalty(z)``.
 
-        ``c`` is the datafit's negative gradient. Zero at a minimiser of the energy, and only there when the penalty is convex.
+        ``c`` is the datafit's negative gradient. Zero at a minimiser of the energy, and only there
+        when the penalty is convex.
         """
 
     @abstractmethod
