@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import math
-import os
-import platform
 from typing import Any
 
 import numpy as np
-import torch
 
 from thalweg.records import Codes, CodesReport, Picture
+from thalweg.rundir.machine import machine
 from thalweg.sparse.inference import encode
 from thalweg.sparse.patches import Preprocessing, from_grid, grid_patches
 from thalweg.sparse.storage import Dictionary
@@ -151,16 +149,6 @@ def example(
         picture(f"from {(z != 0).sum(1).mean():.1f} atoms a patch, {quality}", back, 0, high),
         picture("difference, four times", 0.5 + 2 * (back - image) / high),
     )
-
-
-def machine() -> dict[str, str]:
-    """Where and with what this was computed."""
-    return {
-        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-    }
 
 
 def _decades(gap: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

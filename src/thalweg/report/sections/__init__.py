@@ -11,4 +11,5 @@ from thalweg.registry import Member, Registry
 SECTIONS = Registry(
     "report section",
     Member("Race", "thalweg.report.sections.race:draw", "which optimiser, which learning rate"),
+    Member("CodesReport", "thalweg.report.sections.codes:draw", "a dictionary, or sparse codes"),
 )

@@ -136,7 +136,7 @@ class Encoder(nn.Module):
             tol: Largest relative duality gap that is accepted.
 
         Returns:
-            `Codes`; ``iterations`` are those of the exact solve, 0 where the encoder's answer stands;
+            `Codes`; ``iterations`` of the exact solve, 0 where the encoder's answer stands;
             ``status`` says how many were solved.
         """
         from thalweg.sparse.encoders.certified import certified

@@ -43,7 +43,7 @@ class DictionaryLearner(ExactEstimator):
         penalty: str = "l1",
         max_iter: int = 10,
         batch_size: int = 512,
-        forgetting: float = 3.0,
+        forgetting: float = 10.0,
         tol: float = 1e-6,
         random_state: Any = None,
         n_jobs: int | None = None,

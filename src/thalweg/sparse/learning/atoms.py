@@ -74,6 +74,44 @@ def _kernel(  # pragma: no cover - compiled
                     pull[k, i] -= a * pull[j, i]
 
 
+def remember(A: Tensor, B: Tensor, z: Tensor, X: Tensor, scale: float) -> None:
+    """``A += scale · zᵀz`` and ``B += scale · zᵀX`` in place, for codes ``z (b, m)``.
+
+    On a CPU only the products of non-zero entries are formed: k² a sample instead of m².
+    """
+    if z.device.type == "cpu":
+        _accumulate(A.numpy(), B.numpy(), z.numpy(), X.numpy(), scale)
+    else:
+        _remember(A, B, z, X, scale)
+
+
+def _remember(A: Tensor, B: Tensor, z: Tensor, X: Tensor, scale: float) -> None:
+    """The same in plain tensor operations: any device, the reference."""
+    A.addmm_(z.T, z, alpha=scale)
+    B.addmm_(z.T, X, alpha=scale)
+
+
+@numba.njit(cache=True)
+def _accumulate(  # pragma: no cover - compiled
+    A: np.ndarray, B: np.ndarray, z: np.ndarray, X: np.ndarray, scale: float
+) -> None:
+    m, n = B.shape
+    on = np.empty(m, dtype=np.int64)
+    for s in range(len(z)):
+        k = 0
+        for j in range(m):
+            if z[s, j] != 0.0:
+                on[k] = j
+                k += 1
+        for p in range(k):
+            j = on[p]
+            value = scale * z[s, j]
+            for q in range(k):
+                A[j, on[q]] += value * z[s, on[q]]
+            for i in range(n):
+                B[j, i] += value * X[s, i]
+
+
 def from_data(X: Tensor, m: int, rng: np.random.Generator) -> Tensor:
     """``m`` unit atoms ``(m, n)``: distinct signals, and random directions where they run out."""
     atoms = torch.from_numpy(rng.standard_normal((m, X.shape[1]))).to(X)

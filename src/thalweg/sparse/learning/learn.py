@@ -29,7 +29,7 @@ def learn_dictionary(
     seconds: float | None = None,
     batch_size: int = 512,
     tol: float = 1e-2,
-    forgetting: float = 3.0,
+    forgetting: float = 10.0,
     dead_after: int | None = None,
     init: Any = None,
     seed: int = 0,

@@ -13,7 +13,7 @@ from thalweg.sparse import SOLVERS
 from thalweg.sparse.datafits import Quadratic
 from thalweg.sparse.energy import Energy
 from thalweg.sparse.inputs import read_penalty, read_tol
-from thalweg.sparse.learning.atoms import from_data, sweep
+from thalweg.sparse.learning.atoms import from_data, remember, sweep
 from thalweg.sparse.penalties.base import Penalty
 from thalweg.sparse.solvers.base import Options, choose
 
@@ -32,7 +32,7 @@ class OnlineLearner:
         l1: Weight of the penalty (None if ``penalty`` holds its own).
         penalty: As in `thalweg.sparse.encode`.
         tol: Relative duality gap of the codes learned from; 1e-2 is enough.
-        forgetting: How fast old codes fade: 0 never, 3 is about the last third of the batches.
+        forgetting: How fast old codes fade: 0 never; 10: the last tenth of the batches counts most.
         dead_after: Signals without use after which an atom is replaced; ``10 m`` by default.
         init: First atoms ``(n, m)``; drawn from the first batch when None.
         seed: Decides which signals become the first atoms.
@@ -52,7 +52,7 @@ class OnlineLearner:
         *,
         penalty: str | Penalty | None = None,
         tol: float = 1e-2,
-        forgetting: float = 3.0,
+        forgetting: float = 10.0,
         dead_after: int | None = None,
         init: Any = None,
         seed: int = 0,
@@ -99,8 +99,9 @@ class OnlineLearner:
         self.batches += 1
         self.seen += len(X)
         fade = (1 - 1 / self.batches) ** self.forgetting
-        self.A.mul_(fade).addmm_(z.T, z, alpha=1 / len(X))
-        self.B.mul_(fade).addmm_(z.T, X, alpha=1 / len(X))
+        self.A.mul_(fade)
+        self.B.mul_(fade)
+        remember(self.A, self.B, z, X, 1 / len(X))
         self.unused += len(X)
         self.unused[z.ne(0).any(0)] = 0
         sweep(self.atoms, self.A, self.B, floor=1e-12 * float(self.A.diagonal().max()))
