@@ -17,15 +17,13 @@ def sensitivity(table: Table, optimizers: Sequence[str]) -> tuple[Sensitivity, .
 
 
 def _band(table: Table, optimizer: str) -> Sensitivity | None:
-    own = [c for c in table.configurations if c.optimizer == optimizer]
-    entries = {c: table.entry(c) for c in own}
-    ranked = table.ranked(own, entries)
-    if not ranked:
+    entries = {c: table.entry(c) for c in table.configurations}
+    ranked = table.ranked(table.configurations, entries)
+    best = next((c for c in ranked if c.optimizer == optimizer), None)
+    if best is None:
         return None
-    best = ranked[0]
-    curve = [c for c in own if c.without_lr() == best.without_lr()]
-    finished = table.ranked(curve, entries)
-    good = {best} | {c for c, (_, tied) in table.against_best(finished).items() if tied}
+    curve = [c for c in table.configurations if c.without_lr() == best.without_lr()]
+    good = {best} | {c for c, (_, tied) in table.behind(best, ranked).items() if tied}
     low, high = _reach(best, curve, good)
     failed = [c.lr for c in curve if entries[c].status == "diverged" and c.lr > best.lr]
     return Sensitivity(

@@ -65,6 +65,7 @@ class Planner:
     ) -> None:
         self.risk, self.facts, self.space = risk, facts, space
         self._tick = tick
+        self._begun = time.monotonic()
         self._evaluations = 0
         self._scoring = 0.0  # seconds per look at the selection part
 
@@ -183,7 +184,8 @@ class Planner:
         if budget.evaluations is not None:
             return dict.fromkeys(cost, int(budget.evaluations))
         if budget.seconds is not None:
-            share = budget.seconds * RESERVE / runs / (CULLED_COST if cull else 1.0)
+            left = max(budget.seconds - (time.monotonic() - self._begun), 0.2 * budget.seconds)
+            share = left * RESERVE / runs / (CULLED_COST if cull else 1.0)
             share -= (len(FEWER) + 1) * self._scoring  # each run is scored that often at least
             return {size: max(len(EIGHTHS), int(share / s)) for size, s in cost.items()}
         epochs = budget.epochs if budget.epochs is not None else self.risk.task.recipe.epochs

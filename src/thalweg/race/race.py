@@ -154,7 +154,8 @@ class _Race:
         self.folder, self._progress = folder, progress
         self._begun = self._told = time.monotonic()
         self._before = _seconds_before(folder.path)
-        self._done = self._total = 0
+        self._started = self._begun  # of the race itself, after the probes
+        self._done = 0
         self._phase = "probing learning rates"
         if folder.plan is None:
             planner = Planner(risk, facts, space, self._probing)
@@ -182,11 +183,11 @@ class _Race:
     def go(self) -> Race:
         """Race the grid, widen it while a best rate lies on an edge, and answer."""
         generation, field = 0, self._first_generation()
+        self._started = time.monotonic()
         while field:
             self._phase = "racing" if generation == 0 else "widening"
             self.configurations += field
             self._table.configurations = self.configurations
-            self._total += self._cost(field)
             self.driver.train(generation, field, self._after_rung)
             generation += 1
             field = self._widened() if generation <= ladder.WIDENINGS else []
@@ -221,16 +222,12 @@ class _Race:
     def _engine(self, members: Sequence[Member], total: int) -> Engine:
         return Looped(self.risk, members, total, self.plan["stochastic"], LIVE_BYTES)
 
-    def _cost(self, field: Sequence[Configuration]) -> int:
-        """Gradients a generation takes if nobody diverges or is culled."""
-        return sum(self.plan["evaluations"][str(c.batch_size)] for c in field) * len(self.seeds)
-
     # ------------------------------------------------------------------ telling
 
     def _probing(self, message: str, evaluations: int) -> None:
         if self._progress is not None:
             passed = time.monotonic() - self._begun
-            self._progress(Progress(self._phase, 0, 0, passed, None, (), message))
+            self._progress(Progress(self._phase, 0, 0, passed, None, (), message, self.risk.metric))
 
     def _tick(self, evaluations: int) -> None:
         self._done += evaluations
@@ -248,7 +245,7 @@ class _Race:
             return
         passed, total = now - self._begun, self._remaining()
         known = self._done > 0.01 * (self._done + total) and passed > 2.0
-        left = passed * total / self._done if known else None
+        left = (now - self._started) * total / self._done if known else None
         self._progress(
             Progress(
                 self._phase,
@@ -258,6 +255,7 @@ class _Race:
                 left,
                 self._table.partial(LEADERS),
                 f"{len(self.configurations)} configurations x {len(self.seeds)} seeds",
+                self.risk.metric,
             )
         )
 

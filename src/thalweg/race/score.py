@@ -14,8 +14,8 @@ freedom.
 
 Two more things make "tied" mean what it says. The winner is the luckiest of many, so the bar is
 the bootstrapped distribution of *the best against the rest among equals* (Tukey's range, not a
-pairwise test). And among many comparisons some seed variance is small by luck, so none is taken to
-be smaller than what the better half of the field has in common (after Smyth 2004, "moderated t").
+pairwise test). And among many comparisons some seed variance is small by luck, so all are shrunk
+towards what the better half of the field has in common (Smyth 2004, "moderated t").
 """
 
 from __future__ import annotations
@@ -58,31 +58,22 @@ class Comparison:
     def interval(self, values: Floats) -> Interval:
         """The mean of ``values (S, u)`` with its standard error and 95 % interval."""
         parts = self._parts([values])
-        return self._interval(parts, _Variance.of(parts), self._draws(parts)[:, 0])
+        return _interval(parts, _Variance.of(parts), self._draws(parts)[:, 0])
 
     def stderr(self, values: Floats) -> float:
         """The standard error of the mean of ``values (S, u)``."""
         return float(_Variance.of(self._parts([values])).stderr[0])
 
-    def against_first(self, values: Sequence[Floats]) -> list[tuple[Interval, bool]]:
-        """For every configuration after the first, the best: how far behind, and whether tied.
+    def field(self, values: Sequence[Floats]) -> Field:
+        """Compare configurations with each other.
 
         Args:
             values: Criterion values ``(S, u)`` of each configuration, best first.
         """
-        if len(values) < 2:
-            return []
         parts = self._parts(values)
         pairs = _Variance.of_pairs(parts).moderated(max(2, (len(values) + 1) // 2))
         draws = self._draws(parts)
-        bar = _range_bar(draws)
-        found = []
-        for other in range(1, len(values)):
-            pair = pairs.at(0, other)
-            apart = parts.minus(0, other)
-            interval = self._interval(apart, pair, draws[:, 0] - draws[:, other])
-            found.append((interval, bool(apart.means[0] <= pair.widened(bar))))
-        return found
+        return Field(parts, pairs, draws, _range_bar(draws))
 
     # ------------------------------------------------------------------ inside
 
@@ -103,15 +94,32 @@ class Comparison:
             draws += (parts.rows - parts.means[:, None]) @ self._multipliers.T / scale
         return draws.T
 
-    def _interval(self, parts: _Parts, variance: _Variance, draws: Floats) -> Interval:
-        mean, stderr = float(parts.means[0]), float(variance.stderr.item())
-        if stderr == 0.0:
-            return Interval(mean, 0.0, mean, mean)
-        tail = (1 + LEVEL) / 2
-        spread = draws.std()
-        shape = np.quantile(draws / spread, [1 - tail, tail]) if spread > 0 else np.zeros(2)
-        low, high = mean + shape / ndtri(tail) * variance.widened(float(ndtri(tail)))
-        return Interval(mean, stderr, float(low), float(high))
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Configurations compared with each other, best first."""
+
+    parts: _Parts
+    pairs: _Variance
+    draws: Floats  # (B, C)
+    bar: float  # standard errors by which the luckiest of equals leads
+
+    def behind(self, first: int, second: int) -> tuple[Interval, bool]:
+        """How far ``second`` is behind ``first``, and whether that is within noise."""
+        pair, apart = self.pairs.at(first, second), self.parts.minus(first, second)
+        interval = _interval(apart, pair, self.draws[:, first] - self.draws[:, second])
+        return interval, bool(apart.means[0] <= pair.widened(self.bar))
+
+
+def _interval(parts: _Parts, variance: _Variance, draws: Floats) -> Interval:
+    mean, stderr = float(parts.means[0]), float(variance.stderr.item())
+    if stderr == 0.0:
+        return Interval(mean, 0.0, mean, mean)
+    tail = (1 + LEVEL) / 2
+    spread = draws.std()
+    shape = np.quantile(draws / spread, [1 - tail, tail]) if spread > 0 else np.zeros(2)
+    low, high = mean + shape / ndtri(tail) * variance.widened(float(ndtri(tail)))
+    return Interval(mean, stderr, float(low), float(high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +205,11 @@ class _Variance:
         return _Variance(self.seed[pick], self.unit[pick], self.seed_degrees, self.unit_degrees)
 
     def moderated(self, contenders: int) -> _Variance:
-        """Seed variances of pairs, none smaller than what the contenders have in common.
+        """Seed variances of pairs, shrunk towards what the contenders have in common.
 
         The first ``contenders`` configurations are about equally good, and so about equally shaken
         by the seed: their pairs give the common variance and how far it can be relied on (Smyth
-        2004, section 6.2). A pair that varies more than that keeps its own variance.
+        2004, section 6.2).
         """
         d = self.seed_degrees
         known = self.seed[:contenders, :contenders][np.triu_indices(contenders, 1)]
@@ -218,9 +226,8 @@ class _Variance:
         # pairs share members: no more is learnt than from the free differences between them
         prior = min(prior, d * (contenders - 1))
         shrunk = (prior * centre + d * self.seed) / (prior + d)
-        seed = np.maximum(self.seed, shrunk)
-        np.fill_diagonal(seed, 0.0)
-        return _Variance(seed, self.unit, prior + d, self.unit_degrees)
+        np.fill_diagonal(shrunk, 0.0)
+        return _Variance(shrunk, self.unit, prior + d, self.unit_degrees)
 
 
 def _apart(vectors: Floats) -> Floats:

@@ -6,13 +6,12 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from statistics import fmean
-from typing import Any
 
 from thalweg.optim.build import line
 from thalweg.race.driver import Driver
 from thalweg.race.score import Comparison, Floats
 from thalweg.race.space import Configuration, Member
-from thalweg.records import Entry, SeedResult, Trace
+from thalweg.records import Entry, Interval, SeedResult, Trace
 
 ORDER = ("finished", "running", "culled", "diverged")
 
@@ -42,7 +41,8 @@ class Table:
         """Entries best first; ties and intervals against the winner, confirmation scored once."""
         entries = {c: self.entry(c) for c in self.configurations}
         ranked = self.ranked(self.configurations, entries)
-        for c, (behind, tied) in self.against_best(ranked).items():
+        compared = self.behind(ranked[0], ranked) if len(ranked) > 1 else {}
+        for c, (behind, tied) in compared.items():
             entries[c] = dataclasses.replace(entries[c], behind=behind, tied=tied)
         for c, entry in entries.items():
             if entry.tied or entry.default or c in ranked[:1]:
@@ -56,13 +56,13 @@ class Table:
         finished = (c for c in configurations if entries[c].status == "finished")
         return sorted(finished, key=lambda c: rank(entries[c]))
 
-    def against_best(self, ranked: list[Configuration]) -> dict[Configuration, tuple[Any, bool]]:
-        """How far each is behind the first one, and whether that is within noise."""
-        if len(ranked) < 2:
-            return {}
-        known = [self.values(c) for c in ranked]
-        found = self.driver.comparison.against_first(known)
-        return dict(zip(ranked[1:], found, strict=True))
+    def behind(
+        self, best: Configuration, ranked: list[Configuration]
+    ) -> dict[Configuration, tuple[Interval, bool]]:
+        """How far every other finished configuration is behind ``best``, and whether tied."""
+        field = self.driver.comparison.field([self.values(c) for c in ranked])
+        at = ranked.index(best)
+        return {c: field.behind(at, k) for k, c in enumerate(ranked) if k != at}
 
     def values(self, c: Configuration, part: str = "selection") -> Floats:
         """Final criterion values ``(S, u)`` of a finished configuration."""
