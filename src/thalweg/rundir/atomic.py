@@ -1,14 +1,25 @@
 """Write a file whole or not at all: temporary, fsync, rename, fsync of the folder.
 
-Every byte of a run goes through the four functions below, so that tests can make each of them fail.
+Every byte of a run but the journal's goes through the small functions below, so that tests can make
+each of them fail.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import re
 from pathlib import Path
 
 from thalweg.rundir.damage import refused
+
+_PART = re.compile(r"\.thalweg-(\d+)-[0-9a-f]{8}\.part")
+_in_flight: set[str] = set()  # temporaries that this process is writing just now
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
 
 
 def _write(descriptor: int, data: memoryview) -> int:
@@ -23,16 +34,25 @@ def _replace(temporary: Path, path: Path) -> None:
     os.replace(temporary, path)
 
 
+def _mkdir(folder: Path) -> None:
+    os.mkdir(folder)
+
+
 def _fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         _fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot
+            raise
     finally:
         os.close(descriptor)
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str | memoryview) -> None:
-    """Replace ``path`` by ``data``; after any failure the old file is intact.
+    """Replace ``path`` by ``data``: at every instant, and after any failure, one of both is whole.
+
+    Only if the very last step fails (the folder's fsync, after the rename) is it the new one.
 
     Args:
         path: Where to; its folder must exist.
@@ -43,21 +63,84 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str | memoryview) -
     """
     target = Path(path)
     left = memoryview(data.encode() if isinstance(data, str) else data).cast("B")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary = target.with_name(f".thalweg-{os.getpid()}-{os.urandom(4).hex()}.part")
+    _in_flight.add(temporary.name)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            while left:
-                written = _write(descriptor, left)
-                left = left[written:]
-            _fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _fill(temporary, left)
         _replace(temporary, target)
         _fsync_folder(target.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise refused(error, target) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise refused(error, target) from error
         raise
+    finally:
+        _in_flight.discard(temporary.name)
+
+
+def _fill(path: Path, left: memoryview) -> None:
+    descriptor = _create(path)
+    try:
+        while left:
+            written = _write(descriptor, left)
+            if not written:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            left = left[written:]
+        _fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and its parents so that they last; those that were made, deepest first.
+
+    Raises:
+        OSError: As :func:`atomic_write`; none of them is left behind.
+    """
+    missing = [folder]
+    while not os.path.exists(missing[-1].parent):
+        missing.append(missing[-1].parent)
+    made: list[Path] = []
+    try:
+        for each in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                _mkdir(each)
+                made.insert(0, each)
+                _fsync_folder(each.parent)
+        if not folder.is_dir():
+            raise FileExistsError(errno.EEXIST, "a file or a dangling link is in the way")
+    except BaseException as error:
+        remove_empty(made)
+        if isinstance(error, OSError):
+            raise refused(error, folder) from error
+        raise
+    return made
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove folders, deepest first, as far as nothing is in them."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporaries of writers that were killed."""
+    with contextlib.suppress(OSError):
+        for entry in list(folder.iterdir()):
+            found = _PART.fullmatch(entry.name)
+            if found and entry.name not in _in_flight and not _alive(int(found[1])):
+                entry.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid():
+        return False  # what this process writes is in flight, the rest is an earlier namesake's
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -12,20 +12,30 @@ class DamagedRun(ValueError):
     """What is on disk is not what was written: a flipped bit, a cut file, another run's rows."""
 
 
-def refused(error: OSError, path: Path) -> OSError:
-    """The same error with a message that names the file, the reason and the free space."""
+def refused(error: OSError, path: Path, doing: str = "write") -> OSError:
+    """The same error with a message that names the file, the reason and the free space.
+
+    Args:
+        error: What the system said.
+        path: The file that was meant, not the temporary one.
+        doing: ``write`` or ``read``.
+    """
+    number = error.errno or errno.EIO
     reason = os.strerror(error.errno) if error.errno else str(error)
-    near = next((p for p in (path, *path.parents) if p.exists()), Path("/"))
-    try:
-        free = f"{_human(shutil.disk_usage(near).free)} free there"
-    except OSError:
-        free = "free space unknown"
-    advice = {
-        errno.ENOSPC: " Make room or choose another folder; what was written before is intact.",
-        errno.EROFS: " The file system is read-only: choose another folder.",
-        errno.EACCES: " Choose a folder you may write to.",
-    }.get(error.errno or 0, "")
-    return OSError(error.errno, f"cannot write {path}: {reason} ({free}).{advice}")
+    intact = "; what was written before is intact" if number in _MEANWHILE else ""
+    return OSError(number, f"cannot {doing} {path}: {reason} ({_free(path)} free there){intact}")
+
+
+_MEANWHILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def _free(path: Path) -> str:
+    for near in (path, *path.absolute().parents):
+        try:
+            return _human(shutil.disk_usage(near).free)
+        except OSError:
+            continue
+    return "unknown space"
 
 
 def _human(size: float) -> str:

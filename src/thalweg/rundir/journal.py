@@ -1,39 +1,56 @@
 """Results as they arrive: one SQLite table, every row chained to the one before by SHA-256.
 
 An acknowledged row survives ``kill -9`` and loss of power (WAL, synchronous=FULL). The same row may
-be put again (a resumed run does); a different one under the same key is refused.
+be put again (a resumed run does); a different one under the same key is refused. Beside the
+database lies ``journal.head``: how far the chain had come at the last acknowledgement at the
+earliest, so that a lost write-ahead file or an old copy of the database cannot pass for the whole.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
-import json
-import math
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import numpy as np
 
+from thalweg.rundir import head
 from thalweg.rundir.damage import DamagedRun, refused
+from thalweg.rundir.spelling import dump, load, pack_arrays, unpack_arrays
 
 Put = tuple[str, int, Mapping[str, Any], Mapping[str, np.ndarray]]
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS rows (
-    member TEXT NOT NULL, segment INTEGER NOT NULL, place INTEGER NOT NULL UNIQUE,
-    payload TEXT NOT NULL, arrays BLOB NOT NULL, digest TEXT NOT NULL,
-    PRIMARY KEY (member, segment));
-CREATE TABLE IF NOT EXISTS head (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER, digest TEXT);
-INSERT OR IGNORE INTO head VALUES (1, 0, '');
-"""
+_TABLES = {
+    "head": "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL,"
+    " digest TEXT NOT NULL)",
+    "rows": "CREATE TABLE rows (member TEXT NOT NULL, segment INTEGER NOT NULL,"
+    " place INTEGER NOT NULL UNIQUE, payload TEXT NOT NULL, arrays BLOB NOT NULL,"
+    " digest TEXT NOT NULL, PRIMARY KEY (member, segment))",
+}
+_SYSTEM = {  # what SQLite says -> what the system would have said
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_AUTH: errno.EACCES,
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
+    sqlite3.SQLITE_LOCKED: errno.EBUSY,
+    sqlite3.SQLITE_NOMEM: errno.ENOMEM,
+}
+_CUT = 522  # SQLITE_IOERR_SHORT_READ: the file ends too early
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One result: its key, numbers and strings, and named arrays."""
+    """One result: its key, numbers and strings, and named arrays (read-only)."""
 
     member: str
     segment: int
@@ -45,66 +62,133 @@ class Journal:
     """The results of one run.
 
     Args:
-        path: The database file; made if missing.
+        path: The database file.
+        new: Make it (nothing of that name may be there); otherwise it must be there.
 
     Raises:
-        DamagedRun: The file is not a journal, or not the one that was written.
+        DamagedRun: The file is missing, not a journal, or not the one that was written.
         OSError: It cannot be opened or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, new: bool = False) -> None:
         self.path = path
-        self._open(f"file:{_quoted(path)}", writing=True)
+        self._head: head.Head | None = None
+        if new:
+            head.create(path)
+        elif not path.exists():
+            raise DamagedRun(f"{path} is missing: the run's results are gone")
+        if path.is_dir():
+            raise DamagedRun(f"{path} is a folder; a database was written there")
+        self._connect(f"file:{quote(str(path.resolve()))}", "write", self._prepare, new)
+        try:
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._head = head.Head(path)
+        except BaseException as error:
+            self._base.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._trouble(error, "write") from error
+            raise
 
     @classmethod
     def read(cls, path: Path) -> tuple[Row, ...]:
-        """All rows, also while a writer runs or after it was killed; nothing is changed."""
-        self = object.__new__(cls)
-        self.path = path
+        """All rows, also while a writer runs or after it was killed; no content is changed.
+
+        Raises:
+            FileNotFoundError: There is no journal.
+            DamagedRun: As for :class:`Journal`.
+            OSError: It cannot be read.
+        """
         if not path.exists():
-            raise FileNotFoundError(f"there is no journal at {path}")
-        self._open(f"file:{_quoted(path)}?mode=ro", writing=False)
+            raise FileNotFoundError(errno.ENOENT, "there is no journal", str(path))
+        self = object.__new__(cls)
+        self.path, self._head = path, None
+        place = f"file:{quote(str(path.resolve()))}?mode=ro"
+        try:
+            self._connect(place, "read")
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EROFS):
+                raise
+            self._read_copy()
         rows = tuple(self.rows())
         self._base.close()
         return rows
 
-    def _open(self, uri: str, writing: bool) -> None:
+    def _read_copy(self) -> None:
+        """Read a killed writer's journal where SQLite may not put its index beside it."""
+        import shutil
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="thalweg-journal-") as folder:
+            for ending in ("", "-wal"):
+                beside = self.path.with_name(self.path.name + ending)
+                if beside.exists():
+                    shutil.copy(beside, Path(folder, "journal" + ending))
+            self._connect(f"file:{quote(folder)}/journal", "read")
+
+    def _connect(self, place: str, doing: str, *prepare: Any) -> None:
+        """Open the database, let ``prepare`` work on it, and read and verify every row."""
+        least = head.read(self.path)  # before the rows: a writer may be adding some
         try:
-            self._base = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-        except sqlite3.OperationalError as error:
-            raise refused(OSError(str(error)), self.path) from error
+            self._base = sqlite3.connect(place, uri=True, isolation_level=None, timeout=10)
+        except sqlite3.Error as error:
+            raise self._trouble(error, doing) from error
         try:
-            if writing:
-                self._base.execute("PRAGMA journal_mode=WAL")
-                self._base.execute("PRAGMA synchronous=FULL")
-                self._base.executescript(_TABLES)
-            self._rows = {(row.member, row.segment): row for row in self._verified()}
-        except sqlite3.OperationalError as error:
+            if prepare:
+                prepare[0](*prepare[1:])
+            self._rows = {(row.member, row.segment): row for row in self._verified(least)}
+        except BaseException as error:
             self._base.close()
-            raise self._trouble(error) from error
-        except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError) as error:
-            self._base.close()
-            raise DamagedRun(f"{self.path} is no intact journal: {error}") from error
-        except DamagedRun:
-            self._base.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._trouble(error, doing) from error
+            if isinstance(error, UnicodeDecodeError | OverflowError):
+                raise DamagedRun(f"{self.path} is no intact journal: {error}") from error
             raise
 
-    def _verified(self) -> Iterator[Row]:
-        digest, count = "", 0
+    def _prepare(self, new: bool) -> None:
+        """Make the tables, or look through the whole file before anything is added to it."""
+        run = self._base.execute
+        run("PRAGMA synchronous=FULL")
+        if new:
+            run("BEGIN IMMEDIATE")
+            for statement in _TABLES.values():
+                run(statement)
+            run("INSERT INTO head VALUES (1, 0, ?)", (head.START,))
+            run("COMMIT")
+            return
+        found = run("PRAGMA integrity_check(1)").fetchall()
+        if found != [("ok",)]:
+            raise DamagedRun(f"{self.path} is no intact journal: {found[0][0]!s:.200}")
+
+    def _verified(self, least: tuple[int, str]) -> Iterator[Row]:
+        """Every row, held to the chain and to what was acknowledged."""
+        run = self._base.execute
+        run("BEGIN")  # one instant for all three questions, also while a writer runs
+        tables = run("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+        if dict(tables) != _TABLES:
+            raise DamagedRun(f"{self.path} is no intact journal: its tables are others")
+        self._chain: list[str] = [head.START]
         query = "SELECT member, segment, payload, arrays, digest, place FROM rows ORDER BY place"
-        for member, segment, payload, arrays, kept, place in self._base.execute(query):
-            try:
-                digest = _digest(digest, count, member, segment, payload, arrays)
-                if digest != kept or place != count:
-                    raise DamagedRun(f"{self.path}: the row '{member}', {segment} was altered")
-                yield Row(member, segment, _load(payload), _unpack_arrays(arrays))
-            except (TypeError, AttributeError) as error:  # a type that was never written
-                raise DamagedRun(f"{self.path}: row {count} was altered") from error
-            count += 1
-        head = self._base.execute("SELECT count, digest FROM head").fetchall()
-        if head != [(count, digest)]:
+        for row in run(query):
+            yield self._check(*row)
+        count, digest = len(self._chain) - 1, self._chain[-1]
+        if run("SELECT id, count, digest FROM head").fetchall() != [(1, count, digest)]:
             raise DamagedRun(f"{self.path}: rows are missing at its end")
-        self._count, self._digest = count, digest
+        run("COMMIT")
+        if not self.passed(list(least)):
+            raise DamagedRun(f"{self.path}: {least[0]} rows were acknowledged, {count} are there")
+
+    def _check(
+        self, member: str, segment: int, payload: str, arrays: bytes, kept: str, place: int
+    ) -> Row:
+        count = len(self._chain) - 1
+        kinds = [type(item) for item in (member, segment, payload, arrays, kept, place)]
+        if kinds != [str, int, str, bytes, str, int]:
+            raise DamagedRun(f"{self.path}: row {count} was altered")
+        digest = _digest(self._chain[-1], count, member, segment, payload, arrays)
+        if digest != kept or place != count:
+            raise DamagedRun(f"{self.path}: the row '{member}', {segment} was altered")
+        self._chain.append(digest)
+        return Row(member, segment, load(payload), unpack_arrays(arrays))
 
     def put(self, rows: Iterable[Put]) -> None:
         """Keep rows in one transaction; when this returns, they are on disk.
@@ -112,52 +196,52 @@ class Journal:
         Raises:
             DamagedRun: A row is there already with other content.
             OSError: The disk refused; nothing of ``rows`` was kept.
+            TypeError: A row holds what a journal cannot.
         """
-        new, digest, count = [], self._digest, self._count
-        for member, segment, payload, arrays in rows:
-            row = Row(member, int(segment), dict(payload), {k: _copy(a) for k, a in arrays.items()})
-            text, blob = _dump(row.payload), _pack_arrays(row.arrays)
-            if (known := self._rows.get((member, row.segment))) is not None:
-                if (_dump(known.payload), _pack_arrays(known.arrays)) != (text, blob):
+        new: dict[tuple[str, int], Row] = {}
+        chain, values = [self._chain[-1]], []
+        for member, number, payload, arrays in rows:
+            segment, text, data = int(number), dump(payload), pack_arrays(arrays)
+            known = self._rows.get((member, segment)) or new.get((member, segment))
+            if known is not None:
+                if (dump(known.payload), pack_arrays(known.arrays)) != (text, data):
                     raise DamagedRun(
                         f"{self.path}: '{member}', {segment} came out differently this time. The "
                         "run was begun on another kind of machine, build or code; start afresh."
                     )
                 continue
-            digest = _digest(digest, count, member, row.segment, text, blob)
-            new.append((row, (member, row.segment, count, text, blob, digest)))
-            count += 1
-        if not new:
-            return
+            place = len(self._rows) + len(new)
+            chain.append(_digest(chain[-1], place, member, segment, text, data))
+            values.append((member, segment, place, text, data, chain[-1]))
+            new[member, segment] = Row(member, segment, load(text), unpack_arrays(data))
+        if new:
+            self._commit(values, chain[1:])
+            self._rows.update(new)
+
+    def _commit(self, values: list[tuple[Any, ...]], chain: list[str]) -> None:
+        count = len(self._chain) - 1 + len(chain)
         try:
             self._base.execute("BEGIN IMMEDIATE")
-            self._base.executemany("INSERT INTO rows VALUES (?,?,?,?,?,?)", [n[1] for n in new])
-            self._base.execute("UPDATE head SET count = ?, digest = ?", (count, digest))
+            self._base.executemany("INSERT INTO rows VALUES (?,?,?,?,?,?)", values)
+            self._base.execute("UPDATE head SET count = ?, digest = ?", (count, chain[-1]))
             self._base.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._base.in_transaction:
-                self._base.execute("ROLLBACK")
-            raise self._trouble(error) from error
-        self._digest, self._count = digest, count
-        self._rows.update({(row.member, row.segment): row for row, _ in new})
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                if self._base.in_transaction:
+                    self._base.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise self._trouble(error, "write") from error
+            raise
+        self._chain += chain
+        if self._head is not None:
+            self._head.note(count, chain[-1])
 
-    def _trouble(self, error: sqlite3.Error) -> Exception:
-        code = getattr(error, "sqlite_errorcode", None)
-        primary = None if code is None else code & 0xFF
-        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    def _trouble(self, error: sqlite3.Error, doing: str) -> Exception:
+        code = getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_CORRUPT
+        number = _SYSTEM.get(code & 0xFF)
+        if number is None or code == _CUT:
             return DamagedRun(f"{self.path} is no intact journal: {error}")
-        import errno
-
-        known = {
-            sqlite3.SQLITE_FULL: errno.ENOSPC,
-            sqlite3.SQLITE_IOERR: errno.EIO,
-            sqlite3.SQLITE_READONLY: errno.EROFS,
-            sqlite3.SQLITE_CANTOPEN: errno.EACCES,
-            sqlite3.SQLITE_BUSY: errno.EBUSY,
-        }
-        if primary in known:
-            return refused(OSError(known[primary], str(error)), self.path)
-        return DamagedRun(f"{self.path} is no intact journal: {error}")
+        return refused(OSError(number, os.strerror(number)), self.path, doing)
 
     def rows(self, member: str | None = None) -> list[Row]:
         """All rows, or those of one member, in the order they arrived."""
@@ -167,15 +251,24 @@ class Journal:
         """One row, or None."""
         return self._rows.get((member, segment))
 
+    def mark(self) -> list[Any]:
+        """Where the chain stands: number of rows and the last one's digest."""
+        return [len(self._chain) - 1, self._chain[-1]]
+
+    def passed(self, mark: Any) -> bool:
+        """Whether the chain once stood at ``mark``, so that nothing before it was lost."""
+        count, digest = mark
+        return 0 <= count < len(self._chain) and self._chain[count] == digest
+
     def close(self) -> None:
-        """Fold everything into one file."""
-        try:
+        """Fold everything into one file; where a reader or a full disk prevents that, leave two."""
+        with contextlib.suppress(sqlite3.Error):
+            self._base.execute("PRAGMA busy_timeout=500")
             self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._base.execute("PRAGMA journal_mode=DELETE")
-        except sqlite3.OperationalError:
-            pass  # a reader holds it: the write-ahead file stays, and stays valid
-        finally:
-            self._base.close()
+        self._base.close()
+        if self._head is not None:
+            self._head.close()
 
     def __enter__(self) -> Self:
         return self
@@ -184,59 +277,6 @@ class Journal:
         self.close()
 
 
-def _quoted(path: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(str(path.resolve()))
-
-
-def _digest(before: str, place: int, member: str, segment: int, text: str, blob: bytes) -> str:
-    digest = hashlib.sha256(f"{before} {place} {len(member)} {member} {segment} ".encode())
-    digest.update(text.encode())
-    digest.update(blob)
-    return digest.hexdigest()
-
-
-def _copy(array: np.ndarray) -> np.ndarray:
-    array = np.ascontiguousarray(array)
-    return array.astype(array.dtype.newbyteorder("<"), copy=True)
-
-
-def _dump(payload: Mapping[str, Any]) -> str:
-    return json.dumps(_spell(payload), sort_keys=True, allow_nan=False)
-
-
-def _spell(value: Any) -> Any:
-    """Numbers that JSON lacks, as ``{"~float": "nan"}``."""
-    if isinstance(value, Mapping):
-        return {str(k): _spell(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_spell(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"~float": repr(float(value))}
-    return float(value) if isinstance(value, np.floating) else value
-
-
-def _load(text: str) -> dict[str, Any]:
-    def read(item: dict[str, Any]) -> Any:
-        return float(item["~float"]) if item.keys() == {"~float"} else item
-
-    return json.loads(text, object_hook=read)
-
-
-def _pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
-    table = [[name, a.dtype.str, list(a.shape)] for name, a in sorted(arrays.items())]
-    head = json.dumps(table).encode()
-    parts = [len(head).to_bytes(8, "little"), head]
-    return b"".join(parts + [a.tobytes() for _, a in sorted(arrays.items())])
-
-
-def _unpack_arrays(blob: bytes) -> dict[str, np.ndarray]:
-    size = int.from_bytes(blob[:8], "little")
-    at, arrays = 8 + size, {}
-    for name, kind, shape in json.loads(blob[8:at]):
-        count = math.prod(shape)
-        array = np.frombuffer(blob, np.dtype(kind), count, at).reshape(shape)
-        arrays[name] = array
-        at += array.nbytes
-    return arrays
+def _digest(before: str, place: int, member: str, segment: int, text: str, data: bytes) -> str:
+    sizes = f"{before} {place} {len(member)} {len(text)} {segment} {member}"
+    return hashlib.sha256(b"".join((sizes.encode(), text.encode(), data))).hexdigest()

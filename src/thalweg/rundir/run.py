@@ -1,7 +1,7 @@
 """One run's directory, opened by one driver at a time.
 
 run.json         configuration, machine, and the plan once it is made
-journal.sqlite   results as they arrive
+journal.sqlite   results as they arrive; journal.head says how far they had come
 checkpoints/     states to go on from
 race.json        the answer so far, for reports
 """
@@ -9,32 +9,40 @@ race.json        the answer so far, for reports
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from thalweg.rundir.atomic import atomic_write
+from thalweg.rundir import head, lock, record
+from thalweg.rundir.atomic import atomic_write, make_folder, remove_empty, sweep
 from thalweg.rundir.checkpoint import Checkpoints
 from thalweg.rundir.damage import DamagedRun, refused
-from thalweg.rundir.journal import Journal, Put, Row
-from thalweg.rundir.machine import machine
+from thalweg.rundir.journal import Journal
+from thalweg.rundir.memory import MemoryRun
 
-SCHEMA = 1
-OWN = ("run.json", "race.json", "report.html", "lock", "checkpoints", "journal.sqlite")
-SIDE_FILES = ("journal.sqlite-wal", "journal.sqlite-shm", "journal.sqlite-journal")
+JOURNAL = (
+    "journal.head",
+    "journal.sqlite",
+    "journal.sqlite-wal",
+    "journal.sqlite-shm",
+    "journal.sqlite-journal",
+)
+OWN = ("run.json", "race.json", "report.html", "checkpoints", *JOURNAL, "lock")
 
 
 class Run(Protocol):
     """What a driver needs of a run, kept on disk or in memory."""
 
-    path: Path | None
     plan: dict[str, Any] | None
     journal: Any
     checkpoints: Any
+
+    @property
+    def path(self) -> Path | None:
+        """Where it is kept; None: in memory."""
+        ...
 
     def set_plan(self, plan: dict[str, Any]) -> None:
         """Write down what was decided, once, before the first step."""
@@ -52,11 +60,11 @@ class Run(Protocol):
 class RunDir:
     """A run on disk. Use :meth:`open`; it is a context manager that closes journal and lock."""
 
-    def __init__(self, path: Path, record: dict[str, Any], lock: int) -> None:
-        self.path, self._record, self._lock = path, record, lock
-        self.plan: dict[str, Any] | None = record["plan"]
+    def __init__(self, path: Path, kept: dict[str, Any], held: int) -> None:
+        self.path, self._record, self._lock = path, kept, held
+        self.plan: dict[str, Any] | None = kept["plan"]
         self.journal = Journal(path / "journal.sqlite")
-        self.checkpoints = Checkpoints(path / "checkpoints")
+        self.checkpoints = Checkpoints(path / "checkpoints", witness=self.journal)
 
     @staticmethod
     def open(
@@ -69,60 +77,77 @@ class RunDir:
         """Begin a run or go on with it.
 
         Args:
-            path: The directory; None keeps everything in memory.
+            path: The directory (or a link to one); None keeps everything in memory.
             configuration: What was asked for, JSON-ready; a run goes on only with the same.
             resume: False refuses a directory that holds a run already.
             fresh: Remove an earlier run's files first (never anything else).
 
         Raises:
-            ValueError: Another configuration's run, a folder with other people's files, a file.
+            ValueError: Another configuration's run, a folder with other people's files, a file in
+                the way, a newer schema, or a run that another process drives.
             DamagedRun: ``run.json`` or the journal is not what was written.
-            OSError: It cannot be written, or another process drives it.
+            OSError: It cannot be written or read. A new run leaves nothing behind.
         """
+        asked = record.plain(configuration)
         if path is None:
             return MemoryRun()
         folder = Path(path)
-        asked = json.loads(json.dumps(configuration, allow_nan=False))
         made = _prepare(folder)
+        begun, held = bool(made), -1
         try:
-            lock = _take_lock(folder)
-        except BaseException:
-            if made:
-                _clear(folder)
-            raise
-        try:
+            held = lock.take(folder)
+            sweep(folder)
             if fresh:
-                _clear(folder, keep=("lock",))
-            record = _read_record(folder)
-            if record is None:
-                record = _begin(folder, asked)
+                _clear(folder, but="lock")
+            kept = record.read(folder / "run.json")
+            if kept is None:
+                _refuse_remains(folder)
+                begun = True
+                kept = _begin(folder, asked)
             else:
-                _same(folder, record["configuration"], asked, resume)
-            return RunDir(folder, record, lock)
+                record.same(folder, kept["configuration"], asked, resume)
+            return RunDir(folder, kept, held)
         except BaseException:
-            os.close(lock)
-            if made:
-                _clear(folder)
+            with contextlib.suppress(OSError):
+                if begun and held >= 0:
+                    _clear(folder)
+            remove_empty(made)
+            if held >= 0:
+                os.close(held)
             raise
 
     def set_plan(self, plan: dict[str, Any]) -> None:
-        """Write down what was decided, once, before the first step."""
+        """Write down what was decided, once, before the first step.
+
+        Raises:
+            RuntimeError: There is a plan already.
+            OSError: As :func:`~thalweg.rundir.atomic.atomic_write`; there is no plan then.
+        """
         if self.plan is not None:
-            raise DamagedRun(f"{self.path} has a plan already")
-        plan = json.loads(json.dumps(plan, allow_nan=False))
-        self._record["plan"] = plan
-        self.write("run.json", _sealed(self._record))
-        self.plan = plan
+            raise RuntimeError(f"{self.path} has a plan already")
+        planned = self._record | {"plan": record.plain(plan)}
+        self.write("run.json", record.sealed(planned))
+        self._record, self.plan = planned, planned["plan"]
 
     def write(self, name: str, text: str) -> None:
-        """Keep a file beside the results, written atomically."""
+        """Keep a file beside the results, written atomically.
+
+        Raises:
+            ValueError: ``name`` is a path.
+            OSError: As :func:`~thalweg.rundir.atomic.atomic_write`.
+        """
+        if name != Path(name).name or not name:
+            raise ValueError(f"{name!r} is not a plain file name")
         atomic_write(self.path / name, text)
 
     def close(self) -> None:
         """Fold the journal into one file and let the next driver in."""
-        self.journal.close()
-        with contextlib.suppress(OSError):
-            os.close(self._lock)
+        try:
+            self.journal.close()
+        finally:
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
 
     def __enter__(self) -> Self:
         return self
@@ -133,157 +158,63 @@ class RunDir:
         self.close()
 
 
-def _prepare(folder: Path) -> bool:
-    """Make the folder; tells whether it was made. Refuses what is not a run's."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; a run needs a directory. Choose another one.")
-    if folder.is_dir():
+def _prepare(folder: Path) -> list[Path]:
+    """Make the folder; tells which ones were made. Refuses what is not a run's."""
+    try:
         names = {entry.name for entry in folder.iterdir()}
-        if names - {"lock"} and "run.json" not in names:
-            foreign = sorted(names - set(OWN) - set(SIDE_FILES))
-            if foreign:
-                raise ValueError(
-                    f"{folder} holds other files ('{foreign[0]}') and no run. Choose an empty or "
-                    "new directory."
-                )
-        return False
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise refused(error, folder) from error
-    return True
-
-
-def _take_lock(folder: Path) -> int:
-    path = folder / "lock"
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise refused(error, path) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
+    except FileNotFoundError:
+        if folder.is_symlink():
+            raise ValueError(f"{folder} is a link to nothing. Choose another one.") from None
+        return make_folder(folder)
+    except NotADirectoryError as error:
         raise ValueError(
-            f"{folder} is in use by process {owner}. Wait for it, or choose another directory."
+            f"{folder} is a file, or lies in one; a run needs a directory. Choose another one."
         ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
+    except OSError as error:
+        raise refused(error, folder, "read") from error
+    foreign = sorted(name for name in names if name not in OWN and not name.startswith(".thalweg-"))
+    if foreign and "run.json" not in names:
+        raise ValueError(
+            f"{folder} holds other files ('{foreign[0]}') and no run. Choose an empty or new "
+            "directory."
+        )
+    return []
+
+
+def _refuse_remains(folder: Path) -> None:
+    """Make way for a new run, where nothing that was ever acknowledged lies in the way."""
+    left = [name for name in OWN if name != "lock" and (folder / name).exists()]
+    if not left:
+        return
+    begun = set(left) <= set(JOURNAL) and left[0] == "journal.head"
+    if begun and head.read(folder / "journal.sqlite") == (0, head.START):
+        _clear(folder, but="lock")  # a driver was killed while it made the files
+        return
+    raise DamagedRun(f"{folder} holds '{left[0]}' but no run.json. Start afresh or elsewhere.")
 
 
 def _begin(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    left = [name for name in (*OWN, *SIDE_FILES) if name != "lock" and (folder / name).exists()]
-    if left:
-        raise DamagedRun(f"{folder} holds '{left[0]}' but no run.json. Start afresh or elsewhere.")
-    record = {"schema": SCHEMA, "configuration": asked, "machine": machine(), "plan": None}
-    atomic_write(folder / "run.json", _sealed(record))
-    return record
+    """Make the files of a new run; ``run.json`` comes last and says that they are whole."""
+    Journal(folder / "journal.sqlite", new=True).close()
+    kept = record.new(asked)
+    atomic_write(folder / "run.json", record.sealed(kept))
+    return kept
 
 
-def _sealed(record: dict[str, Any]) -> str:
-    """The record as JSON with a digest of itself."""
-    import hashlib
-
-    body = {key: value for key, value in record.items() if key != "sha256"}
-    text = json.dumps(body, sort_keys=True)
-    body["sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    return json.dumps(body, indent=1, sort_keys=True) + "\n"
-
-
-def _read_record(folder: Path) -> dict[str, Any] | None:
-    path = folder / "run.json"
-    try:
-        text = path.read_bytes().decode()
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError as error:
-        raise DamagedRun(f"{path} was altered") from error
-    try:
-        record = json.loads(text)
-        intact = json.loads(_sealed(record))["sha256"] == record["sha256"]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedRun(f"{path} was altered: {error}") from error
-    if not intact:
-        raise DamagedRun(f"{path} was altered: its digest does not match")
-    if record["schema"] > SCHEMA:
-        raise ValueError(f"{path} was written by a newer thalweg (schema {record['schema']}).")
-    return record
-
-
-def _same(folder: Path, kept: dict[str, Any], asked: dict[str, Any], resume: bool) -> None:
-    if not resume:
-        raise ValueError(f"{folder} holds a run already. Resume it, start afresh or go elsewhere.")
-    differ = [
-        f"{key} was {kept.get(key)!r:.60}, now {asked.get(key)!r:.60}"
-        for key in sorted(kept.keys() | asked.keys())
-        if kept.get(key) != asked.get(key)
-    ]
-    if differ:
-        more = f" and {len(differ) - 2} more" if len(differ) > 2 else ""
-        raise ValueError(
-            f"{folder} holds another run: {'; '.join(differ[:2])}{more}. Use --fresh to replace it "
-            "or --run for another directory."
-        )
-
-
-def _clear(folder: Path, keep: Iterable[str] = ()) -> None:
-    """Remove a run's own files, and the folder if nothing else is in it."""
-    for name in {*OWN, *SIDE_FILES} - set(keep):
+def _clear(folder: Path, but: str = "") -> None:
+    """Remove a run's own files; ``run.json`` goes first, for without it there is no run."""
+    for name in OWN:
         path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            for file in path.iterdir():
-                if file.suffix in (".json", ".safetensors", ".part"):
-                    file.unlink()
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        else:
-            path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-class MemoryRun:
-    """A run that is kept nowhere: the same interface for people who named no directory."""
-
-    path: Path | None = None
-
-    def __init__(self) -> None:
-        self.plan: dict[str, Any] | None = None
-        self.journal, self.checkpoints = _MemoryJournal(), _NoCheckpoints()
-
-    def set_plan(self, plan: dict[str, Any]) -> None:
-        """Keep the plan, as it would come back from a file."""
-        self.plan = json.loads(json.dumps(plan, allow_nan=False))
-
-    def write(self, name: str, text: str) -> None:
-        """Nothing to keep."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-class _MemoryJournal:
-    def __init__(self) -> None:
-        self._rows: list[Row] = []
-
-    def put(self, rows: Iterable[Put]) -> None:
-        self._rows += [Row(m, s, dict(payload), dict(arrays)) for m, s, payload, arrays in rows]
-
-    def rows(self) -> list[Row]:
-        return self._rows
-
-
-class _NoCheckpoints:
-    def save(self, name: str, tensors: dict[str, Any], meta: dict[str, Any]) -> None:
-        pass
-
-    def load(self, name: str) -> None:
-        return None
-
-    def remove(self, name: str) -> None:
-        pass
+        if name == but:
+            continue
+        try:
+            if name == "checkpoints" and path.is_dir() and not path.is_symlink():
+                for file in path.iterdir():
+                    if file.suffix in (".json", ".safetensors", ".part"):
+                        file.unlink()
+                with contextlib.suppress(OSError):  # other people's files stay
+                    path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise refused(error, path) from error
