@@ -26,7 +26,7 @@ from thalweg.sparse.patches import Preprocessing, grey, sample_patches
 
 ATOMS, L1, SIZE, SAMPLES, HELD_OUT = 256, 0.1, 10, 79_000, 4_000
 OURS = {  # name: (settings, passes of the runs)
-    "default": ({}, (0.25, 0.5, 1, 2, 4)),
+    "default": ({}, (0.1, 0.25, 0.5, 1, 2, 4)),
     "forgetting 3": ({"forgetting": 3.0}, (0.5, 1, 2)),
 }
 SPAMS = {  # name: (settings, iterations of the runs)

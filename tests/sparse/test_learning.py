@@ -11,7 +11,14 @@ import torch
 
 from thalweg.sparse import encode, learn_dictionary
 from thalweg.sparse.learning import OnlineLearner
-from thalweg.sparse.learning.atoms import _inside, _inside_compiled, from_data, sweep
+from thalweg.sparse.learning.atoms import (
+    _inside,
+    _inside_compiled,
+    _remember,
+    from_data,
+    remember,
+    sweep,
+)
 
 
 def statistics(m=70, n=12, seed=0):
@@ -191,3 +198,14 @@ def test_bad_input_is_refused_at_the_door(arguments, message):
     good = {"X": np.random.default_rng(0).standard_normal((9, 4)), "atoms": 3, "l1": 0.1}
     with pytest.raises(ValueError, match=message):
         learn_dictionary(**(good | arguments))
+
+
+def test_statistics_from_non_zero_codes_equal_the_full_products():
+    _, Z, X = statistics(m=20)
+    A, B = torch.ones(20, 20, dtype=torch.float64), torch.ones(20, 12, dtype=torch.float64)
+    expected_A, expected_B = A + 0.5 * Z.T @ Z, B + 0.5 * Z.T @ X
+    for add in (remember, _remember):
+        found_A, found_B = A.clone(), B.clone()
+        add(found_A, found_B, Z, X, 0.5)
+        torch.testing.assert_close(found_A, expected_A, atol=1e-11, rtol=0)
+        torch.testing.assert_close(found_B, expected_B, atol=1e-11, rtol=0)

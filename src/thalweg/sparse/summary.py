@@ -14,6 +14,7 @@ from thalweg.sparse.inference import encode
 from thalweg.sparse.patches import Preprocessing, from_grid, grid_patches
 from thalweg.sparse.storage import Dictionary
 
+SHOWN = 256  # pixels of an example at most, in each direction
 LOWEST = -16  # decade that holds every smaller gap
 
 
@@ -134,7 +135,8 @@ def mosaic(dictionary: Dictionary, use: np.ndarray, most: int = 400) -> Picture 
 def example(
     image: np.ndarray, name: str, dictionary: Dictionary, l1: float, stride: int, penalty: str
 ) -> tuple[Picture, ...]:
-    """An image, what its codes say of it, and four times the difference."""
+    """The middle of an image, what its codes say of it, and four times the difference."""
+    image = image[tuple(slice((k - min(k, SHOWN)) // 2, (k + SHOWN) // 2) for k in image.shape)]
     preparation = dictionary.preprocessing
     size = preparation.patch[0] if preparation.patch else 0
     X, mean, norm = preparation.apply(grid_patches(image, size, stride))

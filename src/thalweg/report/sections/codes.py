@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from thalweg.records import CodesReport, Picture
+from thalweg.report.axes import ticks
 from thalweg.report.figures import Figure
 from thalweg.report.numbers import clean, count, duration, significant
 from thalweg.report.sheet import Sheet, fill
@@ -53,7 +54,7 @@ def headline(record: CodesReport) -> str:
 def _sentences(record: CodesReport) -> list[str]:
     exact = (
         f"{count(record.converged)} of {count(record.samples)} codes are certified within "
-        f"{record.tol:g} of their optimum"
+        f"{significant(record.tol, 2)} of their optimum"
     )
     if record.gap is not None:
         exact += f" (worst relative duality gap: {significant(record.gap, 2)})"
@@ -112,7 +113,11 @@ def _learning(record: CodesReport) -> Figure | None:
         "hovertemplate": "%{x:,} signals: %{y:.4g}<extra></extra>",
     }
     layout = {
-        "xaxis": {"title": {"text": "signals learned from (log scale)"}, "type": "log"},
+        "xaxis": {
+            "title": {"text": "signals learned from (log scale)"},
+            "type": "log",
+            **ticks(record.learned_seen[0], record.learned_seen[-1], count),
+        },
         "yaxis": {"title": {"text": "mean energy ½‖x − Dz‖² + penalty"}},
     }
     first, last = record.learned_energy[0], record.learned_energy[-1]
@@ -179,7 +184,7 @@ def _gaps(record: CodesReport) -> Figure | None:
     }
     caption = (
         "The gap bounds how far a code's energy is above the least possible, as a share of ½‖x‖². "
-        f"Asked for: {record.tol:g}."
+        f"Asked for: {significant(record.tol, 2)}."
     )
     alt = f"Histogram of relative duality gaps; the worst is {significant(record.gap or 0.0, 2)}."
     return Figure("gaps", "How exact the codes are", caption, alt, bars, layout, 320)
@@ -204,7 +209,11 @@ def _convergence(record: CodesReport) -> Figure | None:
     if not lines:
         return None
     layout = {
-        "xaxis": {"title": {"text": "iterations from zero (log scale)"}, "type": "log"},
+        "xaxis": {
+            "title": {"text": "iterations from zero (log scale)"},
+            "type": "log",
+            **ticks(record.iterations[0], record.iterations[-1], count),
+        },
         "yaxis": {
             "title": {"text": "median relative duality gap"},
             "type": "log",
@@ -212,12 +221,15 @@ def _convergence(record: CodesReport) -> Figure | None:
             "dtick": 2,
         },
     }
-    caption = "What plain solvers reach on up to 200 of these signals; `encode` used its own."
+    caption = (
+        "Two solvers on up to 200 of these signals. FISTA restarts, and once the support has "
+        "settled it solves on it exactly: the drop at its end."
+    )
     ends = ", ".join(
         f"{name} {significant(gaps[-1], 2)}" for name, gaps in record.solver_gaps.items()
     )
     alt = f"Median gap after {record.iterations[-1]} iterations: {ends}."
-    return Figure("convergence", "How plain solvers converge", caption, alt, lines, layout, 360)
+    return Figure("convergence", "How iterative solvers converge", caption, alt, lines, layout, 360)
 
 
 def _bars(x: list[Any], y: list[int], hover: str) -> list[dict[str, Any]]:
