@@ -14,10 +14,14 @@ import torch
 
 from thalweg.race import advice, ladder
 from thalweg.race.driver import Driver
+from thalweg.race.executors.build import build_engine
+from thalweg.race.executors.local import Workers
+from thalweg.race.executors.pool import Pool
+from thalweg.race.executors.setup import open_pool, require_source
+from thalweg.race.executors.shards import shares
 from thalweg.race.fingerprint import fingerprint
 from thalweg.race.plan import Budget, Planner
 from thalweg.race.population.base import Engine
-from thalweg.race.population.looped import Looped
 from thalweg.race.score import Comparison
 from thalweg.race.space import Configuration, Member, Space, check_lrs, make_space
 from thalweg.race.table import Table
@@ -73,7 +77,9 @@ def race(
         run: Directory to keep results in as they arrive; None keeps them in memory.
         resume: Go on where ``run`` was left; False: refuse an existing one.
         fresh: Remove what an earlier race left in ``run`` first.
-        workers: Processes; 1 runs in this one.
+        workers: Processes with one thread each, which split the members by seed; 1 runs in this
+            one. They load the task by its name, and each holds its own copy of the data. A resumed
+            race keeps the number in its plan.
         device: ``auto``, ``cpu`` or ``cuda``.
         dtype: ``float32``, ``float64`` or None (as the task has it).
         seed: Decides the held-out split and all seeds of the race.
@@ -92,8 +98,7 @@ def race(
     for name, value in (("seeds", seeds), ("workers", workers)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}={value!r}: wanted a whole number of at least 1.")
-    if workers > 1:
-        raise ValueError("workers: only 1 is supported so far.")
+    require_source(task, workers)
     with _untouched_globals():
         risk = Risk(task, device, dtype, split_seed=seed)
         facts = check(risk)
@@ -118,7 +123,10 @@ def race(
             "data": fingerprint(risk),
         }
         with RunDir.open(run, asked, resume=resume, fresh=fresh) as folder:
-            return _Race(risk, facts, chosen, asked, folder, rates, budget, threads, progress).go()
+            one = _Race(
+                risk, facts, chosen, asked, folder, rates, budget, threads, workers, progress
+            )
+            return one.go()
 
 
 @contextmanager
@@ -148,6 +156,7 @@ class _Race:
         rates: tuple[float, ...] | None,
         budget: Budget,
         threads: int | None,
+        workers: int,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.risk, self.facts, self.space, self.asked = risk, facts, space, asked
@@ -159,8 +168,13 @@ class _Race:
         self._phase = "probing learning rates"
         if folder.plan is None:
             planner = Planner(risk, facts, space, self._probing)
-            folder.set_plan(planner.plan(rates, asked["seeds"], budget, asked["cull"], threads))
+            threads = threads or (1 if workers > 1 else None)
+            plan = planner.plan(rates, asked["seeds"], budget, asked["cull"], threads)
+            split = {"workers": workers, "shards": shares(asked["seeds"], workers)}
+            folder.set_plan(plan | split)
         self.plan: dict[str, Any] = folder.plan or {}
+        self._pool: Pool | None = None
+        self._groups = 0
         torch.set_num_threads(self.plan["threads"])
         first = risk.model(asked["seed"])
         self._weights = {p: risk.score(first, p).weights.numpy() for p in _PARTS}
@@ -182,6 +196,15 @@ class _Race:
 
     def go(self) -> Race:
         """Race the grid, widen it while a best rate lies on an edge, and answer."""
+        with open_pool(self.risk, self.plan, self.asked, LIVE_BYTES) as self._pool:
+            self._race()
+        self._phase = "confirming"
+        self._tell(force=True)
+        answer = self._answer(unfinished=False)
+        self._keep(answer)
+        return answer
+
+    def _race(self) -> None:
         generation, field = 0, self._first_generation()
         self._started = time.monotonic()
         while field:
@@ -191,11 +214,6 @@ class _Race:
             self.driver.train(generation, field, self._after_rung)
             generation += 1
             field = self._widened() if generation <= ladder.WIDENINGS else []
-        self._phase = "confirming"
-        self._tell(force=True)
-        answer = self._answer(unfinished=False)
-        self._keep(answer)
-        return answer
 
     def _first_generation(self) -> list[Configuration]:
         field: dict[Configuration, Configuration] = {}
@@ -220,7 +238,10 @@ class _Race:
         return added
 
     def _engine(self, members: Sequence[Member], total: int) -> Engine:
-        return Looped(self.risk, members, total, self.plan["stochastic"], LIVE_BYTES)
+        if self._pool is None:
+            return build_engine(self.plan, self.risk, members, total, LIVE_BYTES)
+        self._groups += 1
+        return Workers(self._pool, self._groups, members, total, self.plan["engine"])
 
     # ------------------------------------------------------------------ telling
 
@@ -299,7 +320,7 @@ class _Race:
             plan=self.plan,
             machine=machine(),
             notes=tuple(notes),
-            command=_command(self.asked, self.folder.path),
+            command=_command(self.asked, self.folder.path, self.plan.get("workers", 1)),
             run="" if self.folder.path is None else str(self.folder.path),
             unfinished=unfinished,
         )
@@ -320,7 +341,7 @@ def _seconds_before(path: Path | None) -> float:
         return 0.0
 
 
-def _command(asked: Mapping[str, Any], path: Path | None) -> str:
+def _command(asked: Mapping[str, Any], path: Path | None, workers: int) -> str:
     """The command line that repeats this race, where the task can be named on one."""
     if asked["source"] is None:
         return ""
@@ -337,6 +358,8 @@ def _command(asked: Mapping[str, Any], path: Path | None) -> str:
         words.append("--no-cull")
     if asked["dtype"] is not None:
         words += ["--dtype", asked["dtype"].removeprefix("torch.")]
+    if workers > 1:
+        words += ["--workers", str(workers)]
     if path is not None:
         words += ["--run", str(path)]
     return shlex.join(words)

@@ -1,0 +1,1 @@
+"""Where the members of a race are trained: in this process, or spread over worker processes."""

@@ -1,0 +1,26 @@
+"""Which engine trains these members? The plan says; driver and workers read it alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from thalweg.race.population.base import Engine
+from thalweg.race.population.looped import Looped
+from thalweg.race.space import Member
+from thalweg.risk import Risk
+
+
+def build_engine(
+    plan: Mapping[str, Any], risk: Risk, members: Sequence[Member], total: int, memory: int
+) -> Engine:
+    """The engine that the plan chose, for members with one batch size.
+
+    Args:
+        plan: What :class:`~thalweg.race.plan.Planner` decided.
+        risk: The task on its device.
+        members: Training runs with one batch size.
+        total: Steps of each run.
+        memory: Bytes that live runs may hold together.
+    """
+    return Looped(risk, members, total, plan["stochastic"], memory)

@@ -1,0 +1,60 @@
+"""What worker processes are told at their start; refuses tasks that they could not load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from thalweg.race.executors.messages import Setup
+from thalweg.race.executors.pool import Pool
+from thalweg.risk import Risk
+from thalweg.task import Task, task_data, task_source
+
+
+def require_source(task: Task, workers: int) -> None:
+    """Refuse several workers for a task that only this process has.
+
+    Raises:
+        ValueError: It was not loaded by name.
+    """
+    if workers > 1 and task_source(task) is None:
+        raise ValueError(
+            f"workers={workers}: worker processes load the task by its name, and task "
+            f"'{task.name}' was made in Python. Use load_task('file.py:name') or "
+            "load_task('package.module:name'), or workers=1."
+        )
+
+
+def open_pool(
+    risk: Risk, plan: Mapping[str, Any], asked: Mapping[str, Any], memory: int
+) -> AbstractContextManager[Pool | None]:
+    """The processes that the plan wants; None where this process trains by itself.
+
+    Args:
+        risk: The driver's task on its device.
+        plan: With ``workers``; nothing starts before there is something to train.
+        asked: With ``seed`` (of the held-out split) and ``data`` (the task's fingerprint).
+        memory: Bytes that live runs of all workers may hold together.
+    """
+    workers = plan.get("workers", 1)
+    if workers == 1:
+        return nullcontext()
+    require_source(risk.task, workers)
+    setup = Setup(
+        source=task_source(risk.task) or "",
+        data=task_data(risk.task),
+        device=str(risk.device),
+        dtype=None if risk.dtype is None else str(risk.dtype),
+        split_seed=asked["seed"],
+        plan=dict(plan),
+        fingerprint=dict(asked["data"]),
+        memory=memory // workers,
+        folder="",
+        default_dtype=str(torch.get_default_dtype()).removeprefix("torch."),
+        matmul_precision=torch.get_float32_matmul_precision(),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+    )
+    return Pool(workers, setup)
