@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -13,11 +16,12 @@ from PIL import Image
 from thalweg.records import CodesReport
 from thalweg.report.embed import unpack
 from thalweg.report.page import render
+from thalweg.report.sections.codes import image
 from thalweg.sparse import encode, learn_dictionary
 from thalweg.sparse.patches import Preprocessing, from_grid
 from thalweg.sparse.reading import builtin, read_source
 from thalweg.sparse.storage import Dictionary
-from thalweg.sparse.summary import picture, summarise
+from thalweg.sparse.summary import mosaic, picture, summarise
 
 
 @pytest.fixture
@@ -264,3 +268,27 @@ def test_asking_for_help_imports_no_torch():
         "assert not {'torch', 'sklearn', 'numba', 'plotly'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_pictures_of_a_page_are_png_files_of_the_same_pixels():
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5)).astype(np.uint8)
+    shown = image(picture("noise", pixels / 255), 3)
+    assert (shown["width"], shown["height"], shown["crisp"]) == (15, 21, True)
+    data = base64.b64decode(shown["source"].removeprefix("data:image/png;base64,"))
+    with Image.open(io.BytesIO(data)) as read:
+        assert np.array_equal(np.asarray(read), pixels)
+    with pytest.raises(ValueError, match="needs 30 bytes, got 35"):
+        image(dataclasses.replace(picture("noise", pixels / 255), width=6, height=5), 1)
+
+
+def test_atoms_stand_in_the_mosaic_in_the_order_of_their_use():
+    D = np.zeros((4, 3))
+    D[0, 0] = D[1, 1] = D[3, 2] = 1.0
+    sheet = mosaic(Dictionary(D, 0.1, Preprocessing((2, 2))), np.array([0.1, 0.9, 0.5]))
+    assert sheet is not None
+    pixels = np.frombuffer(base64.b64decode(sheet.pixels), np.uint8)
+    tiles = pixels.reshape(sheet.height, sheet.width)[1:, 1:]  # after the border
+    assert tiles[0, 1] == 255  # atom 1, most used, has its entry at the upper right
+    assert tiles[1, 4] == 255  # atom 2 at the lower right
+    assert tiles[3, 0] == 255  # atom 0 at the upper left
+    assert tiles[0, 0] == tiles[1, 1] == 128

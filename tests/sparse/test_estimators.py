@@ -55,6 +55,12 @@ def test_energy_is_not_above_that_of_scikit_learns_lasso(data):
     assert -SparseCoder(W, l1=0.2, tol=1e-10).fit(X).score(X) <= theirs + 1e-9
 
 
+def test_n_jobs_changes_nothing_but_the_threads(data):
+    W, X = data
+    expected = SparseCoder(W, n_jobs=1).fit_transform(X)
+    np.testing.assert_array_equal(SparseCoder(W, n_jobs=-1).fit_transform(X), expected)
+
+
 def test_non_negative_codes_are_non_negative(data):
     W, X = data
     Z = SparseCoder(W, l1=0.1, penalty="non-negative").fit_transform(X)

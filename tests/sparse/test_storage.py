@@ -18,7 +18,7 @@ def dictionary():
     D = np.random.default_rng(0).standard_normal((9, 9))
     D /= np.linalg.norm(D, axis=0)
     return Dictionary(
-        D, 0.2, Preprocessing((3, 3), True, "unit"), 1000, 2, (500, 1000), (0.5, 0.25)
+        D, 0.2, Preprocessing((3, 3), True, "unit"), 1000, 4, 2, (500, 1000), (0.5, 0.25)
     )
 
 
@@ -30,7 +30,15 @@ def test_what_was_saved_comes_back(dictionary, dtype, tmp_path):
     loaded = Dictionary.load(saved.save(tmp_path / "d.safetensors"))
     assert loaded.D.dtype == dtype
     assert np.array_equal(loaded.D, saved.D)
-    for name in ("l1", "preprocessing", "seen", "reseeded", "curve_seen", "curve_energy"):
+    for name in (
+        "l1",
+        "preprocessing",
+        "seen",
+        "batches",
+        "reseeded",
+        "curve_seen",
+        "curve_energy",
+    ):
         assert getattr(loaded, name) == getattr(saved, name)
     assert np.array_equal(loaded.components_, saved.D.T)
 

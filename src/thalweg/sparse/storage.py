@@ -34,6 +34,7 @@ class Dictionary:
         l1: The weight it was learned with, None if unknown.
         preprocessing: How signals were prepared.
         seen: Signals it learned from, repeats counted.
+        batches: Batches it learned from.
         reseeded: Atoms that had died and were replaced on the way.
         curve_seen: Signals seen at each point of the curve.
         curve_energy: Mean energy of the signals met since the point before, measured before the
@@ -44,6 +45,7 @@ class Dictionary:
     l1: float | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     seen: int = 0
+    batches: int = 0
     reseeded: int = 0
     curve_seen: tuple[int, ...] = ()
     curve_energy: tuple[float, ...] = ()
@@ -77,6 +79,7 @@ class Dictionary:
             "l1": self.l1,
             "preprocessing": self.preprocessing.to_dict(),
             "seen": self.seen,
+            "batches": self.batches,
             "reseeded": self.reseeded,
             "curve": [list(self.curve_seen), list(self.curve_energy)],
             "sha256": hashlib.sha256(D.tobytes()).hexdigest(),
@@ -114,6 +117,7 @@ class Dictionary:
             l1=None if l1 is None else float(l1),
             preprocessing=Preprocessing.from_dict(meta.get("preprocessing", {})),
             seen=int(meta.get("seen", 0)),
+            batches=int(meta.get("batches", 0)),
             reseeded=int(meta.get("reseeded", 0)),
             curve_seen=tuple(int(s) for s in seen),
             curve_energy=tuple(float(e) for e in energy),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from thalweg.sparse.encoders.base import Encoder
+from thalweg.sparse.encoders.threshold import threshold
 from thalweg.sparse.penalties.base import soft_threshold
 
 
@@ -60,7 +61,7 @@ class LCoD(Encoder):
         B: Tensor = Descend.apply(  # pyrefly: ignore
             X @ self.W_e.T, self.S, self.theta.clamp_min(0), self.steps
         )
-        return soft_threshold(B, self.theta.clamp_min(0))
+        return threshold(B, self.theta.clamp_min(0))
 
     @torch.no_grad()
     def project_(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from thalweg.linalg.power import gram_bound
 from thalweg.sparse.encoders.base import Encoder
-from thalweg.sparse.penalties.base import soft_threshold
+from thalweg.sparse.encoders.threshold import threshold
 
 S_FORMS = ("dense", "sparse", "lowrank")
 
@@ -75,14 +75,14 @@ class LISTA(Encoder):
         """Codes ``(b, m)`` of signals ``(b, n)``."""
         theta = self.theta.clamp_min(0)
         b = X @ self.W_e.T
-        z = soft_threshold(b, theta)
+        z = threshold(b, theta)
         if self.S_form == "lowrank":
             for _ in range(self.depth):
-                z = soft_threshold(b + z - (z @ self.U.T) @ self.V.T, theta)
+                z = threshold(b + z - (z @ self.U.T) @ self.V.T, theta)
             return z
         S = self.S if self.mask is None else self.S * self.mask
         for _ in range(self.depth):
-            z = soft_threshold(torch.addmm(b, z, S.T), theta)
+            z = threshold(torch.addmm(b, z, S.T), theta)
         return z
 
     @torch.no_grad()

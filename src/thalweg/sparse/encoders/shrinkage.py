@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from thalweg.linalg.power import gram_bound
 from thalweg.sparse.encoders.base import Encoder
-from thalweg.sparse.penalties.base import soft_threshold
+from thalweg.sparse.encoders.threshold import threshold
 
 
 class Shrinkage(Encoder):
@@ -41,7 +41,7 @@ class Shrinkage(Encoder):
 
     def forward(self, X: Tensor) -> Tensor:
         """Codes ``(b, m)`` of signals ``(b, n)``."""
-        return soft_threshold(X @ self.W_e.T, self.theta.clamp_min(0))
+        return threshold(X @ self.W_e.T, self.theta.clamp_min(0))
 
     @torch.no_grad()
     def project_(self) -> None:

@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state  # pyrefly: ignore
@@ -68,7 +69,8 @@ class ExactEstimator(CodeEstimator):
         X = self._signals(X, reset=False)
         D = np.ascontiguousarray(self.components_.T, dtype=X.dtype)
         tol = reachable(self.tol, X)
-        return encode(X, D, self.l1, penalty=self.penalty, tol=tol, threads=self.n_jobs)
+        threads = threads_of(self.n_jobs)
+        return encode(X, D, self.l1, penalty=self.penalty, tol=tol, threads=threads)
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes ``(b, m)``.
@@ -105,3 +107,8 @@ def seed_of(random_state: Any) -> int:
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def threads_of(n_jobs: int | None) -> int | None:
+    """CPU threads from scikit-learn's ``n_jobs``: -1 is every core; None stays None."""
+    return None if n_jobs is None else effective_n_jobs(n_jobs)

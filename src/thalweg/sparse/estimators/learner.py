@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from thalweg.sparse.estimators.base import ExactEstimator, seed_of
+from thalweg.sparse.estimators.base import ExactEstimator, seed_of, threads_of
 from thalweg.sparse.learning import OnlineLearner, learn_dictionary
 
 
@@ -23,7 +23,7 @@ class DictionaryLearner(ExactEstimator):
         l1: Weight of ``‖z‖₁`` against ``½‖x − zW‖²``.
         penalty: ``"l1"`` or ``"non-negative"`` codes.
         max_iter: Passes over the signals.
-        batch_size: Signals between two moves of the atoms.
+        batch_size: Signals between two moves of the atoms; None suits it to their number.
         forgetting: How fast old codes fade, see `thalweg.sparse.learning.OnlineLearner`.
         tol: Relative duality gap of the codes that ``transform`` gives.
         random_state: Seed of the order and of the first atoms.
@@ -42,7 +42,7 @@ class DictionaryLearner(ExactEstimator):
         l1: float = 0.1,
         penalty: str = "l1",
         max_iter: int = 10,
-        batch_size: int = 512,
+        batch_size: int | None = None,
         forgetting: float = 10.0,
         tol: float = 1e-6,
         random_state: Any = None,
@@ -75,10 +75,10 @@ class DictionaryLearner(ExactEstimator):
             batch_size=self.batch_size,
             forgetting=self.forgetting,
             seed=seed_of(self.random_state),
-            threads=self.n_jobs,
+            threads=threads_of(self.n_jobs),
         )
         self.components_ = np.ascontiguousarray(learned.D.T)
-        self.n_iter_ = self.max_iter * max(1, len(X) // self.batch_size)
+        self.n_iter_ = learned.batches
         self._learner: OnlineLearner | None = None
         return self
 
@@ -103,7 +103,7 @@ class DictionaryLearner(ExactEstimator):
                 forgetting=self.forgetting,
                 init=self.components_.T if fitted else None,
                 seed=seed_of(self.random_state),
-                threads=self.n_jobs,
+                threads=threads_of(self.n_jobs),
             )
             self._learner = learner
         learner.update(torch.from_numpy(np.array(X, dtype=np.float64)))

@@ -27,7 +27,7 @@ def learn_dictionary(
     penalty: str | Penalty | None = None,
     passes: float = 5.0,
     seconds: float | None = None,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     tol: float = 1e-2,
     forgetting: float = 10.0,
     dead_after: int | None = None,
@@ -54,7 +54,8 @@ def learn_dictionary(
         passes: Times each signal is seen.
         seconds: Stop after so long, if the passes are not done before. What is learned then depends
             on the machine.
-        batch_size: Signals between two moves of the atoms.
+        batch_size: Signals between two moves of the atoms; None: 512, down to 32 where there
+            are less than 8192 signals, so that a pass has 16 moves.
         tol: Relative duality gap of the codes learned from.
         forgetting: How fast old codes fade, see `OnlineLearner`.
         dead_after: Signals without use after which an atom is replaced; ``10 m`` by default.
@@ -80,7 +81,7 @@ def learn_dictionary(
         raise ValueError(f"X has shape {(N, n)}; there is nothing to learn from")
     if not passes > 0 or (seconds is not None and not seconds > 0):
         raise ValueError(f"passes and seconds must be positive, got {passes!r} and {seconds!r}")
-    size = read_count(batch_size, "batch_size") or 512
+    size = read_count(batch_size, "batch_size") or max(32, min(512, N // 16))
     every = read_count(every, "every") or 100
     learner = OnlineLearner(
         n,
@@ -107,6 +108,7 @@ def learn_dictionary(
         l1=l1,
         preprocessing=preprocessing or Preprocessing(),
         seen=learner.seen,
+        batches=learner.batches,
         reseeded=learner.reseeded,
         curve_seen=tuple(curve[0]),
         curve_energy=tuple(curve[1]),
