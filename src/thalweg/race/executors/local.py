@@ -77,12 +77,7 @@ class Workers:
     independent = True
 
     def __init__(
-        self,
-        pool: Pool,
-        group: int,
-        members: Sequence[Member],
-        total: int,
-        name: str,
+        self, pool: Pool, group: int, members: Sequence[Member], total: int, name: str
     ) -> None:
         self.name = name
         self.members = tuple(members)
@@ -162,8 +157,9 @@ class Workers:
             "states": [None if s.state is None else list(thaw(s.state)) for s in self._shards],
             "come": [_packed(found) for found in (*self._come, *self._later)],
         }
-        for shard in self._shards:
-            self._forget_large(shard)
+        for slot, shard in enumerate(self._shards):
+            if self._alive(slot):
+                self._forget_large(shard)
         return pack(tree)
 
     def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
