@@ -102,6 +102,7 @@ def encode(
         read_count(max_iterations, "max_iterations"),
         read_count(threads, "threads"),
         signals.dtype,
+        signals.shape[0],
     )
     method: Solver = SOLVERS.load(
         choose(energy.penalty.name, signals.device.type)

@@ -26,12 +26,14 @@ class Options:
         max_iterations: Limit per sample in the solver's own unit; None is the solver's default.
         threads: CPU threads for solvers that place their own; None takes torch's number.
         dtype: Of the codes to be returned.
+        samples: How many samples there are in all; None if unknown.
     """
 
     tol: float = 1e-6
     max_iterations: int | None = None
     threads: int | None = None
     dtype: torch.dtype = torch.float64
+    samples: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

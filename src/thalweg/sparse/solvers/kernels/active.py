@@ -12,12 +12,12 @@ import numpy as np
 
 from thalweg.sparse.solvers.kernels import compiled
 from thalweg.sparse.solvers.kernels.inverse import border, drop, multiply
+from thalweg.sparse.solvers.kernels.pricing import duality_gap
 
 # atoms, sign, u, products Dᵀx on the support, inverse (rows padded), three scratch vectors
 Active = namedtuple("Active", "atoms sign u product inverse a d e")
 
 DEPENDENT = 1e-10  # Schur complement over the squared norm: below, an atom is a mix of the others
-SLACK = 1e-10  # an atom enters when its correlation exceeds its weight by this share
 
 
 def empty(capacity: int) -> Active:
@@ -33,6 +33,15 @@ def empty(capacity: int) -> Active:
         np.zeros(room),
         np.zeros(room),
     )
+
+
+@compiled
+def slack(xx: float, norms: np.ndarray) -> float:
+    """By how much a correlation must exceed its weight for an atom to enter: above rounding."""
+    largest = 0.0
+    for j in range(norms.shape[0]):
+        largest = max(largest, norms[j])
+    return 1e-10 + 1e-15 * np.sqrt(xx * largest)
 
 
 @compiled
@@ -52,31 +61,22 @@ def append(s: Active, k: int, atom: int, sign: float, u: float, product: float) 
 
 
 @compiled
-def _cut(s: Active, k: int, direction: np.ndarray, scale: float, keep: int) -> tuple:
-    """Go along ``scale · direction`` up to the first sign flip: its atom (or -1) and the step."""
-    step, first = 1.0, -1
+def _cut(s: Active, k: int, rate: float, longest: float) -> tuple:
+    """Change ``u`` by ``step · rate · s.d``, ``step`` the longest unless a sign flips before.
+
+    Returns the atom that would flip first (or -1) and the step.
+    """
+    step, first = longest, -1
     for i in range(k):
-        change = scale * direction[i]
-        if (s.u[i] + change) * s.sign[i] < 0.0 and i != keep:
+        change = rate * s.d[i]
+        if change * s.sign[i] < 0.0:
             t = -s.u[i] / change
             if t < step:
                 step, first = t, i
-    for i in range(k):
-        s.u[i] += step * scale * direction[i]
+    if step < np.inf:
+        for i in range(k):
+            s.u[i] += step * rate * s.d[i]
     return first, step
-
-
-@compiled
-def settle_new(s: Active, k: int, new: int, rest: float) -> int:
-    """Minimise over the support when only atom ``new`` has a gradient, ``rest``; returns k."""
-    while True:
-        first, step = _cut(s, k, s.inverse[new], rest, new)
-        if first < 0:
-            return k
-        k = remove(s, k, first)
-        if new == k:
-            new = first
-        rest *= 1.0 - step
 
 
 @compiled
@@ -84,7 +84,7 @@ def settle(s: Active, k: int) -> int:
     """Minimise over the support from any point; ``s.e`` holds the gradient there. Returns k."""
     while k > 0:
         multiply(s.inverse, s.e, k, s.d)
-        first, step = _cut(s, k, s.d, 1.0, -1)
+        first, step = _cut(s, k, 1.0, 1.0)
         if first < 0:
             break
         for i in range(k):
@@ -95,43 +95,136 @@ def settle(s: Active, k: int) -> int:
 
 
 @compiled
-def admit(s: Active, k: int, atom: int, norm: float, product: float, sided: bool) -> int:
+def admit(
+    s: Active,
+    k: int,
+    most: int,
+    atom: int,
+    norm: float,
+    product: float,
+    sided: bool,
+    slack: float,
+) -> int:
     """Let one atom in if it still violates, and minimise over the support; returns k.
 
     ``s.a`` holds its products with the atoms of the support, ``norm`` its squared norm and
-    ``product`` its product with the signal. ``sided``: codes must not be negative.
+    ``product`` its product with the signal. No more than ``most`` atoms are independent.
+    ``sided``: codes must not be negative.
     """
     gradient = product
     for i in range(k):
         gradient -= s.a[i] * s.u[i]
-    if abs(gradient) <= 1.0 + SLACK or (sided and gradient < 0.0):
+    if abs(gradient) <= 1.0 + slack or (sided and gradient < 0.0):
         return k  # those let in before it have settled the matter
-    sign = 1.0 if gradient > 0.0 else -1.0
-    multiply(s.inverse, s.a, k, s.d)
-    complement = norm
-    for i in range(k):
-        complement -= s.a[i] * s.d[i]
-    start = 0.0
-    if complement <= DEPENDENT * norm:
-        # a mix of the support: the energy falls linearly until some atom is used up and leaves
-        start, first = np.inf, -1
-        for i in range(k):
-            if sign * s.d[i] * s.sign[i] > 0.0:
-                t = s.u[i] / (sign * s.d[i])
-                if t < start:
-                    start, first = t, i
-        if first < 0:
-            return k
-        for i in range(k):
-            s.u[i] -= start * sign * s.d[i]
-        s.a[first] = s.a[k - 1]
-        k = remove(s, k, first)
+    sign, excess, grown = 1.0 if gradient > 0.0 else -1.0, abs(gradient) - 1.0, 0.0
+    while True:
         multiply(s.inverse, s.a, k, s.d)
         complement = norm
         for i in range(k):
             complement -= s.a[i] * s.d[i]
-        if complement <= 1e-14 * norm:
-            return k
-    border(s.inverse, k, s.d, complement)
-    k = append(s, k, atom, sign, sign * start, product)
-    return settle_new(s, k, k - 1, gradient - sign)
+        # a mix of the support: the energy falls linearly until an atom of it is used up
+        mixed = complement <= DEPENDENT * norm or k >= most
+        first, step = _cut(s, k, -sign, np.inf if mixed else excess / complement)
+        if first < 0:
+            break
+        # an atom leaves before the new one has all it wants; the new one keeps what it got
+        grown += step
+        excess -= step * max(complement, 0.0)
+        s.a[first] = s.a[k - 1]
+        k = remove(s, k, first)
+    if not mixed:
+        border(s.inverse, k, s.d, complement)
+        k = append(s, k, atom, sign, sign * (grown + step), product)
+    return k
+
+
+@compiled
+def products(
+    s: Active, k: int, j: int, gram: np.ndarray, atoms: np.ndarray, x: np.ndarray
+) -> float:
+    """``s.a``: products of atom j with the support, by ``gram`` if it has rows; gives ``dⱼᵀx``."""
+    atom = atoms[j]
+    if gram.shape[0] > 0:
+        row = gram[j]
+        for i in range(k):
+            s.a[i] = row[s.atoms[i]]
+    else:
+        for i in range(k):
+            s.a[i] = _dot(atom, atoms[s.atoms[i]])
+    return _dot(atom, x)
+
+
+@compiled
+def _dot(u: np.ndarray, v: np.ndarray) -> float:
+    total = 0.0
+    for i in range(u.shape[0]):
+        total += u[i] * v[i]
+    return total
+
+
+@compiled
+def _enlist(
+    s: Active,
+    k: int,
+    j: int,
+    u: float,
+    gram: np.ndarray,
+    atoms: np.ndarray,
+    norms: np.ndarray,
+    x: np.ndarray,
+) -> int:
+    """Add atom j with coefficient ``u`` as it is, unless it depends on the others; returns k."""
+    product = products(s, k, j, gram, atoms, x)
+    multiply(s.inverse, s.a, k, s.d)
+    complement = norms[j]
+    for i in range(k):
+        complement -= s.a[i] * s.d[i]
+    if complement > DEPENDENT * norms[j]:
+        border(s.inverse, k, s.d, complement)
+        k = append(s, k, j, 1.0 if u > 0.0 else -1.0, u, product)
+    return k
+
+
+@compiled
+def begin(
+    s: Active,
+    most: int,
+    start: np.ndarray,
+    gram: np.ndarray,
+    atoms: np.ndarray,
+    norms: np.ndarray,
+    x: np.ndarray,
+    sided: bool,
+) -> int:
+    """Let in the support of a start, ``most`` atoms of it; returns how many."""
+    k = 0
+    for j in range(start.shape[0]):
+        if start[j] != 0.0 and k < most and not (sided and start[j] < 0.0):
+            k = _enlist(s, k, j, start[j], gram, atoms, norms, x)
+    return k
+
+
+@compiled
+def rebuild(
+    s: Active, k: int, gram: np.ndarray, atoms: np.ndarray, norms: np.ndarray, x: np.ndarray
+) -> int:
+    """Compute the inverse afresh when updates have worn it out; returns k."""
+    kept = 0
+    for i in range(k):
+        if s.u[i] != 0.0:
+            kept = _enlist(s, kept, s.atoms[i], s.u[i], gram, atoms, norms, x)
+    return kept
+
+
+@compiled
+def gap(s: Active, k: int, q: np.ndarray, xx: float, largest: float) -> tuple:
+    """Duality gap, and the largest gradient left on the support (all of them in ``s.e``)."""
+    norm1, product, rest, drift = 0.0, 0.0, 0.0, 0.0
+    for i in range(k):
+        qi = q[s.atoms[i]]
+        norm1 += abs(s.u[i])
+        product += s.product[i] * s.u[i]
+        rest += qi * s.u[i]
+        s.e[i] = qi - s.sign[i]
+        drift = max(drift, abs(s.e[i]))
+    return duality_gap(xx, norm1, product, rest, max(largest, 1.0 + drift)), drift

@@ -6,6 +6,8 @@ import numpy as np
 
 from thalweg.sparse.solvers.kernels import compiled
 
+AT_ONCE = 16  # violators let in per round at least; half the support if that is more
+
 
 @compiled
 def violators(
