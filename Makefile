@@ -38,6 +38,9 @@ lint: $(VENV)/.developer  ## format, style, types and the import contract
 	@$(BIN)/pyrefly check
 	@PYTHONPATH=src $(BIN)/lint-imports
 
+survive: $(VENV)/.developer  ## kill -9, damaged files, failing disks: the whole campaign (about fifteen minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/survive.py
+
 format: $(VENV)/.developer  ## rewrite the files in the house format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .

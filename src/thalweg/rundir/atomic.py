@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 from pathlib import Path
 
 from thalweg.rundir.damage import refused
@@ -18,8 +19,8 @@ _PART = re.compile(r"\.thalweg-(\d+)-[0-9a-f]{8}\.part")
 _in_flight: set[str] = set()  # temporaries that this process is writing just now
 
 
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+def _create(path: Path, mode: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
 
 def _write(descriptor: int, data: memoryview) -> int:
@@ -52,7 +53,9 @@ def _fsync_folder(folder: Path) -> None:
 def atomic_write(path: str | os.PathLike[str], data: bytes | str | memoryview) -> None:
     """Replace ``path`` by ``data``: at every instant, and after any failure, one of both is whole.
 
-    Only if the very last step fails (the folder's fsync, after the rename) is it the new one.
+    Only if the very last step fails (the folder's fsync, after the rename) is it the new one. A
+    link stays and its target is replaced; a file that is there keeps its permissions; what is no
+    regular file (a pipe, a terminal, ``/dev/null``) is written to and never replaced.
 
     Args:
         path: Where to; its folder must exist.
@@ -61,32 +64,61 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str | memoryview) -
     Raises:
         OSError: Names the file, the reason and the free space. Nothing half-made is left.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     left = memoryview(data.encode() if isinstance(data, str) else data).cast("B")
+    mode = _mode(Path(path))
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return _pour(Path(path), left)
     temporary = target.with_name(f".thalweg-{os.getpid()}-{os.urandom(4).hex()}.part")
     _in_flight.add(temporary.name)
     try:
-        _fill(temporary, left)
+        _fill(temporary, left, stat.S_IMODE(mode))
         _replace(temporary, target)
         _fsync_folder(target.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise refused(error, target) from error
+            raise refused(error, Path(path)) from error
         raise
     finally:
         _in_flight.discard(temporary.name)
 
 
-def _fill(path: Path, left: memoryview) -> None:
-    descriptor = _create(path)
+def _mode(path: Path) -> int:
+    """Type and permissions of what is there, or of a file to be made."""
     try:
-        while left:
-            written = _write(descriptor, left)
-            if not written:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            left = left[written:]
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return stat.S_IFREG | 0o644
+    except OSError as error:
+        raise refused(error, path) from error
+
+
+def _pour(path: Path, left: memoryview) -> None:
+    """Write to something that is no file: there is nothing to keep whole."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            _write_all(descriptor, left)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise refused(error, path) from error
+
+
+def _write_all(descriptor: int, left: memoryview) -> None:
+    while left:
+        written = _write(descriptor, left)
+        if not written:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        left = left[written:]
+
+
+def _fill(path: Path, left: memoryview, mode: int) -> None:
+    descriptor = _create(path, mode)
+    try:
+        _write_all(descriptor, left)
         _fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -123,6 +155,11 @@ def remove_empty(folders: list[Path]) -> None:
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()
+
+
+def is_part(name: str) -> bool:
+    """Whether a file name is that of a temporary."""
+    return _PART.fullmatch(name) is not None
 
 
 def sweep(folder: Path) -> None:

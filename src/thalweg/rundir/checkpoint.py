@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoints", "pack", "unpack"]
 
+_OTHER_KINDS = (ValueError, LookupError, TypeError, AttributeError)  # JSON of any other kind
+
 
 class Witness(Protocol):
     """Results that states lead to: a state whose results are gone must not be gone on from."""
@@ -116,8 +118,9 @@ class Checkpoints:
             return load(data), manifest["meta"]
         except DamagedRun:
             raise
-        except (OSError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as e:
-            raise DamagedRun(f"{path} cannot be read: {e or type(e).__name__}") from e
+        except (OSError, RecursionError, SafetensorError, *_OTHER_KINDS) as error:
+            said = str(error) or type(error).__name__
+            raise DamagedRun(f"{path} cannot be read: {said}") from error
 
     def _numbers(self, stem: str, ending: str = "json") -> set[int]:
         """The numbers of complete states: the manifest is written last."""

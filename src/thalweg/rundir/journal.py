@@ -94,11 +94,13 @@ class Journal:
         """All rows, also while a writer runs or after it was killed; no content is changed.
 
         Raises:
-            FileNotFoundError: There is no journal.
+            FileNotFoundError: There never was a journal.
             DamagedRun: As for :class:`Journal`.
             OSError: It cannot be read.
         """
         if not path.exists():
+            if head.beside(path).exists():
+                raise DamagedRun(f"{path} is missing: the run's results are gone")
             raise FileNotFoundError(errno.ENOENT, "there is no journal", str(path))
         self = object.__new__(cls)
         self.path, self._head = path, None

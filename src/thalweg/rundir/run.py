@@ -12,7 +12,6 @@ import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from thalweg.rundir import head, lock, record
@@ -21,15 +20,7 @@ from thalweg.rundir.checkpoint import Checkpoints
 from thalweg.rundir.damage import DamagedRun, refused
 from thalweg.rundir.journal import Journal
 from thalweg.rundir.memory import MemoryRun
-
-JOURNAL = (
-    "journal.head",
-    "journal.sqlite",
-    "journal.sqlite-wal",
-    "journal.sqlite-shm",
-    "journal.sqlite-journal",
-)
-OWN = ("run.json", "race.json", "report.html", "checkpoints", *JOURNAL, "lock")
+from thalweg.rundir.owned import JOURNAL, KEPT, OWN, STATE, check, clear
 
 
 class Run(Protocol):
@@ -98,7 +89,7 @@ class RunDir:
             held = lock.take(folder)
             sweep(folder)
             if fresh:
-                _clear(folder, but="lock")
+                clear(folder, but="lock")
             kept = record.read(folder / "run.json")
             if kept is None:
                 _refuse_remains(folder)
@@ -110,7 +101,7 @@ class RunDir:
         except BaseException:
             with contextlib.suppress(OSError):
                 if begun and held >= 0:
-                    _clear(folder)
+                    clear(folder)
             remove_empty(made)
             if held >= 0:
                 os.close(held)
@@ -120,24 +111,26 @@ class RunDir:
         """Write down what was decided, once, before the first step.
 
         Raises:
-            RuntimeError: There is a plan already.
+            ValueError: There is another plan already; the same one again is fine.
             OSError: As :func:`~thalweg.rundir.atomic.atomic_write`; there is no plan then.
         """
-        if self.plan is not None:
-            raise RuntimeError(f"{self.path} has a plan already")
         planned = self._record | {"plan": record.plain(plan)}
-        self.write("run.json", record.sealed(planned))
+        if self.plan is not None:
+            if record.sealed(planned) != record.sealed(self._record):
+                raise ValueError(f"{self.path} has another plan already, and a plan never changes")
+            return
+        atomic_write(self.path / "run.json", record.sealed(planned))
         self._record, self.plan = planned, planned["plan"]
 
     def write(self, name: str, text: str) -> None:
         """Keep a file beside the results, written atomically.
 
         Raises:
-            ValueError: ``name`` is a path.
+            ValueError: ``name`` is a path, or a file that the run itself keeps.
             OSError: As :func:`~thalweg.rundir.atomic.atomic_write`.
         """
-        if name != Path(name).name or not name:
-            raise ValueError(f"{name!r} is not a plain file name")
+        if not name or name != Path(name).name or name in ("..", *KEPT):
+            raise ValueError(f"{name!r} is no plain file name, or one that the run itself keeps")
         atomic_write(self.path / name, text)
 
     def close(self) -> None:
@@ -152,45 +145,48 @@ class RunDir:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def _prepare(folder: Path) -> list[Path]:
     """Make the folder; tells which ones were made. Refuses what is not a run's."""
     try:
-        names = {entry.name for entry in folder.iterdir()}
-    except FileNotFoundError:
-        if folder.is_symlink():
-            raise ValueError(f"{folder} is a link to nothing. Choose another one.") from None
-        return make_folder(folder)
-    except NotADirectoryError as error:
-        raise ValueError(
-            f"{folder} is a file, or lies in one; a run needs a directory. Choose another one."
-        ) from error
+        found = folder.is_dir() or folder.is_symlink() or folder.exists()
     except OSError as error:
         raise refused(error, folder, "read") from error
-    foreign = sorted(name for name in names if name not in OWN and not name.startswith(".thalweg-"))
-    if foreign and "run.json" not in names:
-        raise ValueError(
-            f"{folder} holds other files ('{foreign[0]}') and no run. Choose an empty or new "
-            "directory."
-        )
+    except ValueError as error:
+        raise ValueError(f"{str(folder)!r} is no path: {error}") from error
+    if not found:
+        try:
+            return make_folder(folder)
+        except NotADirectoryError as error:
+            raise ValueError(
+                f"{folder} lies in a file; a run needs a directory. Choose another one."
+            ) from error
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "a link to nothing"
+        raise ValueError(f"{folder} is {what}; a run needs a directory. Choose another one.")
+    check(folder)
     return []
 
 
 def _refuse_remains(folder: Path) -> None:
     """Make way for a new run, where nothing that was ever acknowledged lies in the way."""
-    left = [name for name in OWN if name != "lock" and (folder / name).exists()]
+    left = [name for name in OWN if name != "lock" and _is_there(folder / name)]
     if not left:
         return
     begun = set(left) <= set(JOURNAL) and left[0] == "journal.head"
     if begun and head.read(folder / "journal.sqlite") == (0, head.START):
-        _clear(folder, but="lock")  # a driver was killed while it made the files
+        clear(folder, but="lock")  # a driver was killed while it made the files
         return
     raise DamagedRun(f"{folder} holds '{left[0]}' but no run.json. Start afresh or elsewhere.")
+
+
+def _is_there(path: Path) -> bool:
+    if path.name == "checkpoints" and path.is_dir():  # it may hold other people's files alone
+        return any(STATE.fullmatch(file.name) for file in path.iterdir())
+    return path.exists()
 
 
 def _begin(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
@@ -199,22 +195,3 @@ def _begin(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     kept = record.new(asked)
     atomic_write(folder / "run.json", record.sealed(kept))
     return kept
-
-
-def _clear(folder: Path, but: str = "") -> None:
-    """Remove a run's own files; ``run.json`` goes first, for without it there is no run."""
-    for name in OWN:
-        path = folder / name
-        if name == but:
-            continue
-        try:
-            if name == "checkpoints" and path.is_dir() and not path.is_symlink():
-                for file in path.iterdir():
-                    if file.suffix in (".json", ".safetensors", ".part"):
-                        file.unlink()
-                with contextlib.suppress(OSError):  # other people's files stay
-                    path.rmdir()
-            else:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise refused(error, path) from error
