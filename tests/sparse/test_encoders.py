@@ -213,15 +213,56 @@ def test_multiplications_are_counted():
         (lambda D: LISTA(D, 0.1, rank=2), "asks for S_form='lowrank'"),
         (lambda D: LISTA(D, 0.1, S_form="lowrank", rank=11), r"rank must lie in 1 … n = 10"),
         (lambda D: LISTA(D * torch.tensor([0.0] + [1.0] * 24), 0.1), "atom 0 .* is zero"),
-        (lambda D: LISTA(D * torch.nan, 0.1), "NaN or infinity"),
-        (lambda D: LISTA(D[0], 0.1), "a dictionary is a matrix"),
+        (lambda D: LISTA(D * torch.nan, 0.1), "D has NaN"),
+        (lambda D: LISTA(D[0], 0.1), "D must have two axes"),
         (lambda D: LCoD(2 * D, 0.1, 3), "atoms of norm 1"),
         (lambda D: LCoD(D, 0.1, -1), "steps counts"),
         (lambda D: LISTA.from_dictionary(D), "l1 is missing"),
         (lambda D: LISTA(D, 0.1).encode(np.zeros((2, 9))), r"shape \(b, 10\)"),
-        (lambda D: LISTA(D, 0.1).encode(np.full((2, 10), np.nan)), "signal 0 holds NaN"),
+        (lambda D: LISTA(D, 0.1).encode(np.full((2, 10), np.nan)), "X has NaN"),
     ],
 )
 def test_bad_input_is_refused_at_the_door(make, message):
     with pytest.raises(ValueError, match=message):
         make(problem()[0])
+
+
+@pytest.mark.parametrize("kind", ["read-only", "strided", "integers", "reversed", "float32"])
+def test_any_real_array_is_read_right(kind):
+    D, X = problem()
+    X = (10 * X.numpy()).round()
+    given = {
+        "read-only": X.copy(),
+        "strided": np.repeat(X, 2, axis=0)[::2],
+        "integers": X.astype(np.int32),
+        "reversed": X[::-1].copy()[::-1],
+        "float32": X.astype(np.float32),
+    }[kind]
+    given.flags.writeable = kind != "read-only"
+    encoder = LISTA(D, 0.1)
+    np.testing.assert_array_equal(encoder.encode(given), encoder.encode(X))
+
+
+def test_the_encoder_keeps_a_dictionary_of_its_own():
+    D = problem()[0].numpy()
+    encoder = LISTA(D, 0.1)
+    before = encoder.D.clone()
+    D[:] = 0
+    assert torch.equal(encoder.D, before)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((2, 10), complex), [["a"] * 10], torch.zeros(2, 10).half()]
+)
+def test_what_is_not_real_numbers_is_a_type_error(bad):
+    with pytest.raises(TypeError):
+        LISTA(problem()[0], 0.1).encode(bad)
+
+
+def test_duplicate_and_unnormalised_atoms_are_encoded_and_certified():
+    D, X = problem()
+    D = torch.cat([D, D[:, :3], 5 * D[:, 3:6]], 1)
+    codes = LISTA(D, 0.1, 3).certified(X, 1e-8)
+    assert bool(codes.converged.all())
+    residual = X - codes.z @ D.T
+    assert float((residual @ D).abs().max()) <= 0.1 * (1 + 1e-3)  # dual feasible up to the gap

@@ -11,28 +11,28 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.records import Codes
+from thalweg.sparse.inputs import read
 
 if TYPE_CHECKING:
     from thalweg.sparse.encoders.training import Training
 
 
 def as_dictionary(D: Any) -> Tensor:
-    """A finite float tensor ``(n, m)`` with no zero atom, or a ``ValueError`` that says which."""
-    D = D.detach().clone() if isinstance(D, Tensor) else torch.from_numpy(np.array(D))
-    if D.ndim != 2 or 0 in D.shape:
-        raise ValueError(
-            f"a dictionary is a matrix (n, m) of atoms as columns, got {tuple(D.shape)}"
-        )
-    if not D.is_floating_point():
-        D = D.to(torch.float64)
-    if not torch.isfinite(D).all():
-        raise ValueError(
-            "the dictionary holds NaN or infinity; clean it before building an encoder"
-        )
-    zero = (D == 0).all(0).nonzero().flatten().tolist()
+    """A float tensor ``(n, m)`` of its own memory, finite and with no zero atom.
+
+    Raises:
+        TypeError: Not an array of real numbers.
+        ValueError: Not such a matrix; the message says which atom.
+    """
+    checked = read(D, "D", "(inputs, atoms)")
+    n, m = checked.shape
+    if n == 0 or m == 0:
+        raise ValueError(f"D has shape {(n, m)}; a dictionary needs at least one atom")
+    matrix = checked.rows(0, n).to(checked.dtype, copy=True).contiguous()
+    zero = (matrix == 0).all(0).nonzero().flatten().tolist()
     if zero:
         raise ValueError(f"atom {zero[0]} of the dictionary is zero ({len(zero)} such); drop it")
-    return D.contiguous()
+    return matrix
 
 
 class Encoder(nn.Module):
@@ -93,21 +93,16 @@ class Encoder(nn.Module):
         """``X (b, n)`` as the encoder's dtype and device, checked.
 
         Raises:
+            TypeError: Not an array of real numbers.
             ValueError: Wrong shape, or values that are not finite.
         """
-        if isinstance(X, Tensor):
-            X = X.to(self.D)
-        else:
-            # a copy: torch warns about read-only arrays and refuses negative strides
-            X = torch.from_numpy(np.array(X, order="C")).to(self.D)
-        if X.ndim != 2 or X.shape[1] != self.n:
+        checked = read(X, "X", "(samples, inputs)")
+        count, width = checked.shape
+        if width != self.n:
             raise ValueError(
-                f"signals must have shape (b, {self.n}) for this dictionary, got {tuple(X.shape)}"
+                f"signals must have shape (b, {self.n}) for this dictionary, got {(count, width)}"
             )
-        if not torch.isfinite(X).all():
-            bad = int((~torch.isfinite(X)).any(1).nonzero()[0])
-            raise ValueError(f"signal {bad} holds NaN or infinity; drop or repair it")
-        return X
+        return X.detach().to(self.D) if checked.is_torch else checked.rows(0, count).to(self.D)
 
     @torch.no_grad()
     def encode(self, X: Any, chunk: int = 8192) -> Any:
