@@ -28,6 +28,24 @@ ENCODERS = Registry(
         "unrolled greedy coordinate descent with learned weights",
         "Gregor and LeCun 2010, algorithms 3 and 4; Li and Osher 2009",
     ),
+    Member(
+        "linear",
+        f"{_HERE}.feedforward:Linear",
+        "a linear map: how far does no threshold at all get?",
+        "Kavukcuoglu, Ranzato and LeCun 2008",
+    ),
+    Member(
+        "tanh",
+        f"{_HERE}.feedforward:Tanh",
+        "a gain times the tanh of a linear map",
+        "Kavukcuoglu, Ranzato and LeCun 2008",
+    ),
+    Member(
+        "tanh-shrink",
+        f"{_HERE}.feedforward:TanhShrink",
+        "a gain times a − tanh(a) of a linear map",
+        "Kavukcuoglu et al. 2010",
+    ),
 )
 
 _NAMES = {
@@ -35,6 +53,9 @@ _NAMES = {
     "Shrinkage": f"{_HERE}.shrinkage:Shrinkage",
     "LISTA": f"{_HERE}.lista:LISTA",
     "LCoD": f"{_HERE}.lcod:LCoD",
+    "Linear": f"{_HERE}.feedforward:Linear",
+    "Tanh": f"{_HERE}.feedforward:Tanh",
+    "TanhShrink": f"{_HERE}.feedforward:TanhShrink",
     "Training": f"{_HERE}.training:Training",
 }
 
