@@ -171,6 +171,7 @@ def test_builtin_digits_are_coded_whole(command, tmp_path):
     assert code == 0
     assert (record.inputs, record.penalty, record.source) == (64, "non-negative", "digits")
     assert record.mosaic is not None
+    assert [(p.width, p.height) for p in record.examples] == [(73, 73)] * 3  # 8 x 8 tiles
 
 
 def test_builtin_photographs_are_two_grey_images():

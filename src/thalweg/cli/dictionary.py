@@ -114,7 +114,7 @@ def _record(
     import numpy as np
 
     from thalweg.sparse import encode
-    from thalweg.sparse.summary import example, summarise
+    from thalweg.sparse.summary import example, summarise, tiled_example
 
     rows = np.random.default_rng([seed, 2]).permutation(len(X))[:HELD_BACK]
     codes = encode(X[rows], learned.D, learned.l1, penalty=penalty)
@@ -125,6 +125,8 @@ def _record(
         if patch and min(image.shape) >= patch[0]
         for picture in example(image, name, learned, learned.l1, patch[0], penalty)
     )
+    if found.shape is not None:
+        examples = tiled_example(X[rows], codes, learned)
     note = f"figures: exact codes of {len(rows)} signals, drawn from those that were learned from"
     return summarise(
         "dictionary",

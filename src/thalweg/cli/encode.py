@@ -119,7 +119,7 @@ def _record(
     plain: bool,
 ) -> Any:
     """What came out; the figures that cost time only where a page is wanted."""
-    from thalweg.sparse.summary import convergence, example, summarise
+    from thalweg.sparse.summary import convergence, example, summarise, tiled_example
 
     more: dict[str, Any] = {"seconds": seconds}
     patch = atoms.preprocessing.patch
@@ -130,5 +130,5 @@ def _record(
             picture
             for image, name in list(zip(found.images, found.names, strict=True))[:3]
             for picture in example(image, name, atoms, l1, stride or patch[0], penalty)
-        )
+        ) or tiled_example(X, codes, atoms)
     return summarise("codes", found.name, X, atoms, codes, l1, penalty, tol, **more)

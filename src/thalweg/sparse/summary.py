@@ -96,7 +96,7 @@ def describe(preparation: Preprocessing) -> str:
     """A preparation in words."""
     parts = []
     if preparation.patch:
-        parts.append(f"{' x '.join(map(str, preparation.patch))} patches")
+        parts.append(f"{' x '.join(map(str, preparation.patch))} pixels")
     if preparation.center:
         parts.append("mean removed")
     if preparation.scale == "unit":
@@ -118,18 +118,43 @@ def mosaic(dictionary: Dictionary, use: np.ndarray, most: int = 400) -> Picture 
     patch = dictionary.preprocessing.patch
     if patch is None:
         return None
-    height, width = patch
     order = np.argsort(-use, kind="stable")[:most]
-    atoms = np.asarray(dictionary.D, dtype=np.float64).T[order].reshape(-1, height, width)
-    atoms = atoms / np.abs(atoms).max((1, 2), keepdims=True)
-    columns = math.ceil(math.sqrt(len(atoms) * height / width))
-    rows = math.ceil(len(atoms) / columns)
-    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), -1.0)
-    for i, atom in enumerate(atoms):
-        top, left = 1 + (i // columns) * (height + 1), 1 + (i % columns) * (width + 1)
-        sheet[top : top + height, left : left + width] = atom
+    atoms = np.asarray(dictionary.D, dtype=np.float64).T[order]
+    atoms = atoms / np.abs(atoms).max(1, keepdims=True)
     shown = f"{len(atoms)} of {dictionary.m} atoms" if len(atoms) < dictionary.m else "All atoms"
-    return picture(f"{shown}, most used first", sheet, -1, 1)
+    return picture(f"{shown}, most used first", tiles(atoms, patch, border=-1.0), -1, 1)
+
+
+def tiles(rows: np.ndarray, shape: tuple[int, ...], border: float) -> np.ndarray:
+    """Small images ``(count, height · width)`` side by side on one nearly square sheet."""
+    height, width = shape
+    columns = math.ceil(math.sqrt(len(rows) * height / width))
+    sheet = np.full(
+        (math.ceil(len(rows) / columns) * (height + 1) + 1, columns * (width + 1) + 1), border
+    )
+    for i, row in enumerate(rows):
+        top, left = 1 + (i // columns) * (height + 1), 1 + (i % columns) * (width + 1)
+        sheet[top : top + height, left : left + width] = row.reshape(height, width)
+    return sheet
+
+
+def tiled_example(X: np.ndarray, codes: Codes, dictionary: Dictionary) -> tuple[Picture, ...]:
+    """Up to 64 prepared signals that are small images, what their codes say, and the difference."""
+    shape = dictionary.preprocessing.patch
+    if shape is None or not len(X):
+        return ()
+    rows = np.linspace(0, len(X) - 1, min(64, len(X))).astype(int)
+    z = np.asarray(codes.z, dtype=np.float64)[rows]
+    signals, back = X[rows], z @ np.asarray(dictionary.D, dtype=np.float64).T
+    high = float(np.abs(signals).max()) or 1.0
+    low = min(float(signals.min()), 0.0)
+    return (
+        picture(f"{len(rows)} of the signals", tiles(signals, shape, high), low, high),
+        picture(
+            f"from {(z != 0).sum(1).mean():.1f} atoms each", tiles(back, shape, high), low, high
+        ),
+        picture("difference", tiles(back - signals, shape, high), -high, high),
+    )
 
 
 def example(

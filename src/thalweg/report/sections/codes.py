@@ -33,8 +33,8 @@ def draw(record: CodesReport) -> Sheet:
         headline=headline(record),
         sentences=_sentences(record),
         figures=figures,
-        mosaic=None if record.mosaic is None else image(record.mosaic, 3 if _small(record) else 2),
-        examples=[image(picture, 1) for picture in record.examples],
+        mosaic=None if record.mosaic is None else image(record.mosaic, _zoom(record.mosaic)),
+        examples=[image(picture, max(1, 240 // picture.width)) for picture in record.examples],
         facts=_facts(record),
         machine=[(clean(k, 60), clean(v, 200)) for k, v in record.machine.items()],
     )
@@ -98,8 +98,9 @@ def png(pixels: bytes, width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def _small(record: CodesReport) -> bool:
-    return record.mosaic is not None and record.mosaic.width <= 330
+def _zoom(picture: Picture) -> int:
+    """Whole pixels, some 500 of them across."""
+    return max(1, round(500 / picture.width))
 
 
 def _learning(record: CodesReport) -> Figure | None:
