@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,6 +91,25 @@ class Checkpoints:
             raise trouble
         return None
 
+    def names(self) -> tuple[str, ...]:
+        """Every name that has a state, sorted.
+
+        Raises:
+            DamagedRun: None of a name's manifests can be read, so that not even it is known.
+        """
+        known: dict[str, str] = {}
+        trouble: dict[str, DamagedRun] = {}
+        for stem, number in self._states():
+            try:
+                name = self._manifest(stem, number)["name"]
+                known[stem] = name
+            except DamagedRun as error:
+                trouble[stem] = error
+        for stem, error in trouble.items():
+            if stem not in known:
+                raise error
+        return tuple(sorted(known.values()))
+
     def remove(self, name: str) -> None:
         """Forget every state of ``name``."""
         stem = _stem(name)
@@ -101,15 +121,11 @@ class Checkpoints:
         from safetensors.torch import load
 
         stem = _stem(name)
-        path = self._file(stem, number, "json")
+        manifest = self._manifest(stem, number)
+        path = self._file(stem, number, "safetensors")
         try:
-            manifest = json.loads(path.read_bytes())
-            if _sealed(manifest) != manifest or [manifest["name"], manifest["number"]] != [
-                name,
-                number,
-            ]:
+            if manifest["name"] != name:
                 raise DamagedRun(f"{path} was altered")
-            path = self._file(stem, number, "safetensors")
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
                 raise DamagedRun(f"{path} was altered")
@@ -122,14 +138,37 @@ class Checkpoints:
             said = str(error) or type(error).__name__
             raise DamagedRun(f"{path} cannot be read: {said}") from error
 
+    def _manifest(self, stem: str, number: int) -> dict[str, Any]:
+        path = self._file(stem, number, "json")
+        try:
+            manifest = json.loads(path.read_bytes())
+            found = manifest["number"], _stem(manifest["name"])
+            if _sealed(manifest) != manifest or found != (number, stem):
+                raise DamagedRun(f"{path} was altered")
+        except DamagedRun:
+            raise
+        except (OSError, RecursionError, *_OTHER_KINDS) as error:
+            said = str(error) or type(error).__name__
+            raise DamagedRun(f"{path} cannot be read: {said}") from error
+        return manifest
+
+    def _states(self) -> list[tuple[str, int]]:
+        """Stem and number of everything that has a manifest."""
+        form = re.compile(r"(.*-[0-9a-f]{12})\.(\d{8,})\.json")
+        found = (form.fullmatch(name) for name in self._listing())
+        return sorted((match[1], int(match[2])) for match in found if match)
+
     def _numbers(self, stem: str, ending: str = "json") -> set[int]:
         """The numbers of complete states: the manifest is written last."""
         form = re.compile(rf"{re.escape(stem)}\.(\d{{8,}})\.{ending}")
+        found = (form.fullmatch(name) for name in self._listing())
+        return {int(match[1]) for match in found if match}
+
+    def _listing(self) -> list[str]:
         try:
-            found = (form.fullmatch(path.name) for path in self.directory.iterdir())
-            return {int(match[1]) for match in found if match}
+            return os.listdir(self.directory)
         except FileNotFoundError:
-            return set()
+            return []
         except OSError as error:
             raise refused(error, self.directory, "read") from error
 

@@ -13,19 +13,17 @@ import errno
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-import numpy as np
-
 from thalweg.rundir import head
 from thalweg.rundir.damage import DamagedRun, refused
-from thalweg.rundir.spelling import dump, load, pack_arrays, unpack_arrays
+from thalweg.rundir.rows import MemoryJournal, Put, Row, Spelled
+from thalweg.rundir.spelling import load, unpack_arrays
 
-Put = tuple[str, int, Mapping[str, Any], Mapping[str, np.ndarray]]
+__all__ = ["Journal", "Put", "Row"]
 
 _TABLES = {
     "head": "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL,"
@@ -48,16 +46,6 @@ _SYSTEM = {  # what SQLite says -> what the system would have said
 _CUT = 522  # SQLITE_IOERR_SHORT_READ: the file ends too early
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One result: its key, numbers and strings, and named arrays (read-only)."""
-
-    member: str
-    segment: int
-    payload: dict[str, Any]
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-
-
 class Journal:
     """The results of one run.
 
@@ -71,7 +59,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, new: bool = False) -> None:
-        self.path = path
+        self.path, self._closed = path, False
         self._head: head.Head | None = None
         if new:
             head.create(path)
@@ -103,7 +91,7 @@ class Journal:
                 raise DamagedRun(f"{path} is missing: the run's results are gone")
             raise FileNotFoundError(errno.ENOENT, "there is no journal", str(path))
         self = object.__new__(cls)
-        self.path, self._head = path, None
+        self.path, self._head, self._closed = path, None, True
         place = f"file:{quote(str(path.resolve()))}?mode=ro"
         try:
             self._connect(place, "read")
@@ -137,7 +125,7 @@ class Journal:
         try:
             if prepare:
                 prepare[0](*prepare[1:])
-            self._rows = {(row.member, row.segment): row for row in self._verified(least)}
+            self._rows = MemoryJournal(self._verified(least), str(self.path))
         except BaseException as error:
             self._base.close()
             if isinstance(error, sqlite3.Error):
@@ -199,29 +187,21 @@ class Journal:
             DamagedRun: A row is there already with other content.
             OSError: The disk refused; nothing of ``rows`` was kept.
             TypeError: A row holds what a journal cannot.
+            ValueError: A key that a journal cannot hold, or the journal is closed.
         """
-        new: dict[tuple[str, int], Row] = {}
-        chain, values = [self._chain[-1]], []
-        for member, number, payload, arrays in rows:
-            segment, text, data = int(number), dump(payload), pack_arrays(arrays)
-            known = self._rows.get((member, segment)) or new.get((member, segment))
-            if known is not None:
-                if (dump(known.payload), pack_arrays(known.arrays)) != (text, data):
-                    raise DamagedRun(
-                        f"{self.path}: '{member}', {segment} came out differently this time. The "
-                        "run was begun on another kind of machine, build or code; start afresh."
-                    )
-                continue
-            place = len(self._rows) + len(new)
-            chain.append(_digest(chain[-1], place, member, segment, text, data))
-            values.append((member, segment, place, text, data, chain[-1]))
-            new[member, segment] = Row(member, segment, load(text), unpack_arrays(data))
+        if self._closed:
+            raise ValueError(f"{self.path} is closed; open the run again to go on with it")
+        new = self._rows.unknown(rows)
         if new:
-            self._commit(values, chain[1:])
-            self._rows.update(new)
+            self._commit(new)
+            self._rows.add(new)
 
-    def _commit(self, values: list[tuple[Any, ...]], chain: list[str]) -> None:
-        count = len(self._chain) - 1 + len(chain)
+    def _commit(self, new: list[Spelled]) -> None:
+        chain, values = [self._chain[-1]], []
+        for count, (row, text, data) in enumerate(new, len(self._rows)):
+            chain.append(_digest(chain[-1], count, row.member, row.segment, text, data))
+            values.append((row.member, row.segment, count, text, data, chain[-1]))
+        count = len(self._rows) + len(new)
         try:
             self._base.execute("BEGIN IMMEDIATE")
             self._base.executemany("INSERT INTO rows VALUES (?,?,?,?,?,?)", values)
@@ -234,7 +214,7 @@ class Journal:
             if isinstance(error, sqlite3.Error):
                 raise self._trouble(error, "write") from error
             raise
-        self._chain += chain
+        self._chain += chain[1:]
         if self._head is not None:
             self._head.note(count, chain[-1])
 
@@ -247,11 +227,21 @@ class Journal:
 
     def rows(self, member: str | None = None) -> list[Row]:
         """All rows, or those of one member, in the order they arrived."""
-        return [row for row in self._rows.values() if member is None or row.member == member]
+        return self._rows.rows(member)
 
     def get(self, member: str, segment: int) -> Row | None:
         """One row, or None."""
-        return self._rows.get((member, segment))
+        return self._rows.get(member, segment)
+
+    def last_segment(self, member: str) -> int | None:
+        """The highest segment of a member; None if it has no row."""
+        return self._rows.last_segment(member)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def mark(self) -> list[Any]:
         """Where the chain stands: number of rows and the last one's digest."""
@@ -269,6 +259,7 @@ class Journal:
             self._base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._base.execute("PRAGMA journal_mode=DELETE")
         self._base.close()
+        self._closed = True
         if self._head is not None:
             self._head.close()
 

@@ -24,7 +24,9 @@ def pack(tree: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def unpack(tensors: dict[str, Tensor], meta: dict[str, Any]) -> Any:
-    """The inverse of :func:`pack`: equal tensors, numbers and keys of the same types.
+    """The inverse of :func:`pack`: equal tensors (on the CPU after a file), numbers and keys.
+
+    Types come back too, except that every kind of dictionary is a plain one.
 
     Raises:
         DamagedRun: Not what :func:`pack` made.
@@ -42,12 +44,16 @@ def _pack(item: Any, tensors: dict[str, Tensor]) -> Any:
         if item.layout != torch.strided or item.is_quantized:
             raise TypeError(f"a checkpoint cannot hold a tensor of layout {item.layout}")
         name = str(len(tensors))
-        tensors[name] = item.detach().clone(memory_format=torch.contiguous_format)
-        return ["tensor", name]
+        if item.is_meta:
+            raise TypeError("a checkpoint cannot hold a tensor without numbers (meta device)")
+        plain = item.detach().clone(memory_format=torch.contiguous_format)
+        wide = plain.dtype == torch.complex128  # safetensors knows the narrower one only
+        tensors[name] = torch.view_as_real(plain.resolve_conj()).clone() if wide else plain
+        return ["complex" if wide else "tensor", name]
     if isinstance(item, dict):
         pairs = [[_pack(_key(key), tensors), _pack(value, tensors)] for key, value in item.items()]
         return ["dict", pairs]
-    if isinstance(item, list | tuple):
+    if type(item) in (list, tuple):  # a named tuple would come back as a plain one
         kind = "list" if isinstance(item, list) else "tuple"
         return [kind, [_pack(value, tensors) for value in item]]
     if isinstance(item, float) and not math.isfinite(item):
@@ -67,6 +73,10 @@ def _unpack(item: Any, tensors: dict[str, Tensor]) -> Any:
     kind, value = item
     if kind == "tensor":
         return tensors[value]
+    if kind == "complex":
+        import torch
+
+        return torch.view_as_complex(tensors[value])
     if kind == "dict":
         return {_unpack(key, tensors): _unpack(entry, tensors) for key, entry in value}
     if kind in ("list", "tuple"):

@@ -21,7 +21,12 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
         TypeError: Something that JSON cannot hold.
         ValueError: A number that is not finite.
     """
-    return json.loads(json.dumps(values, allow_nan=False))
+    try:
+        return json.loads(json.dumps(values, allow_nan=False))
+    except ValueError as error:
+        raise ValueError(
+            f"a run's configuration and plan are kept as JSON, which this is not: {error}"
+        ) from error
 
 
 def new(configuration: dict[str, Any]) -> dict[str, Any]:

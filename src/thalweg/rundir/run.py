@@ -21,6 +21,7 @@ from thalweg.rundir.damage import DamagedRun, refused
 from thalweg.rundir.journal import Journal
 from thalweg.rundir.memory import MemoryRun
 from thalweg.rundir.owned import JOURNAL, KEPT, OWN, STATE, check, clear
+from thalweg.rundir.reading import Snapshot, read
 
 
 class Run(Protocol):
@@ -35,12 +36,21 @@ class Run(Protocol):
         """Where it is kept; None: in memory."""
         ...
 
+    @property
+    def report(self) -> Path | None:
+        """Where its page belongs; None: nowhere."""
+        ...
+
     def set_plan(self, plan: dict[str, Any]) -> None:
         """Write down what was decided, once, before the first step."""
         ...
 
     def write(self, name: str, text: str) -> None:
         """Keep a file beside the results."""
+        ...
+
+    def close(self) -> None:
+        """Fold everything into its files and let the next driver in."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -106,6 +116,16 @@ class RunDir:
             if held >= 0:
                 os.close(held)
             raise
+
+    @staticmethod
+    def read(path: str | os.PathLike[str]) -> Snapshot:
+        """What a run holds so far, without driving it: see :func:`thalweg.rundir.reading.read`."""
+        return read(path)
+
+    @property
+    def report(self) -> Path:
+        """Where the run's page belongs."""
+        return self.path / "report.html"
 
     def set_plan(self, plan: dict[str, Any]) -> None:
         """Write down what was decided, once, before the first step.

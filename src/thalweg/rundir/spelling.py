@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 _KINDS = "biufc"  # bool, integers, floats, complex
 
@@ -25,6 +26,8 @@ def dump(payload: Mapping[str, Any]) -> str:
 
 
 def _spell(value: Any) -> Any:
+    import numpy as np  # here, so that reading what a run is about does not wait for it
+
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Mapping):
@@ -70,6 +73,8 @@ def pack_arrays(arrays: Mapping[str, Any]) -> bytes:
 
 
 def _little(name: str, array: Any) -> np.ndarray:
+    import numpy as np
+
     array = np.asarray(array)
     if array.dtype.kind not in _KINDS:
         raise TypeError(f"a journal row cannot hold '{name}', an array of {array.dtype}")
@@ -78,6 +83,8 @@ def _little(name: str, array: Any) -> np.ndarray:
 
 def unpack_arrays(data: bytes) -> dict[str, np.ndarray]:
     """The inverse of :func:`pack_arrays`; the arrays are read-only."""
+    import numpy as np
+
     size = int.from_bytes(data[:8], "little")
     at, arrays = 8 + size, {}
     for name, kind, shape in json.loads(data[8:at]):
