@@ -81,8 +81,8 @@ def test_full_batches_with_exact_codes_never_raise_the_energy():
 
 
 def test_planted_atoms_are_found_up_to_sign_and_order():
-    D, X = planted()
-    learned = learn_dictionary(X, 24, 0.1, passes=60, batch_size=64, forgetting=10, seed=1)
+    D, X = planted(N=2000)
+    learned = learn_dictionary(X, 24, 0.1, passes=100, batch_size=64, seed=1)
     overlap = np.abs(D.T @ learned.D).max(1)
     assert np.median(overlap) > 0.999
     assert (overlap > 0.99).mean() >= 22 / 24  # a local minimum may hold two atoms back
