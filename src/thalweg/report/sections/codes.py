@@ -12,7 +12,7 @@ from markupsafe import Markup
 from thalweg.records import CodesReport, Picture
 from thalweg.report.axes import ticks
 from thalweg.report.figures import Figure
-from thalweg.report.numbers import clean, count, duration, significant
+from thalweg.report.numbers import THIN, clean, count, duration, significant
 from thalweg.report.sheet import Sheet, fill
 
 SOLVERS = {"ista": ("ISTA", "@hue0", "dot"), "fista": ("FISTA", "@hue1", "dash")}
@@ -44,7 +44,7 @@ def draw(record: CodesReport) -> Sheet:
 
 def headline(record: CodesReport) -> str:
     """What came out, in one sentence."""
-    share = f"{100 * record.explained:.1f} %"
+    share = f"{100 * record.explained:.1f}{THIN}%"
     few = f"{record.active:.1f} of {count(record.atoms)} atoms"
     if record.kind == "dictionary":
         return f"{few} a signal, on average, explain {share} of the signals' energy."
