@@ -63,8 +63,8 @@ def read(data: Any, name: str, axes: str) -> Signals:
     _check_shape(tuple(array.shape), name, axes)
     if array.dtype.kind in "iub":
         dtype = torch.float64
-    elif array.dtype in (np.float32, np.float64):
-        dtype = torch.float32 if array.dtype == np.float32 else torch.float64
+    elif array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
+        dtype = torch.float32 if array.dtype.itemsize == 4 else torch.float64
     else:
         raise TypeError(_wrong_dtype(name, str(array.dtype)))
     signals = Signals(array, False, dtype, torch.device("cpu"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,7 +76,8 @@ def check_weight(value: float | Tensor, name: str = "l1") -> float | Tensor:
     if isinstance(value, bool | str | bytes | complex) or value is None:
         raise TypeError(f"{name} must be a positive number or vector, got {value!r}")
     try:
-        tensor = torch.as_tensor(value)
+        # by way of numpy, because torch reads a Python number in single precision
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"{name} must be a positive number or vector, got {type(value).__name__}"
