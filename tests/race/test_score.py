@@ -152,3 +152,19 @@ def test_a_field_with_hopeless_members_does_not_tie_them():
     found = against_first(Comparison(uniform(UNITS), SEEDS), values[order])
     worse = {int(order[1 + i]) for i, (_, tied) in enumerate(found) if not tied}
     assert worse == set(range(8, 16))
+
+
+def test_seeds_that_agree_by_luck_do_not_make_an_error_of_zero():
+    """Two seeds with equal means that disagree on every unit: at least the rest's share remains."""
+    values = np.array([[1.0, 0.0] * 30, [0.0, 1.0] * 30])
+    rest = 120 * 0.5**2 / 59  # residuals of one half each, (2 - 1)(60 - 1) degrees of freedom
+    assert Comparison(uniform(60), 2).stderr(values) == pytest.approx(np.sqrt(rest / 120))
+
+
+def test_a_field_of_one_and_a_field_without_noise_are_compared_without_a_warning():
+    flat = [np.full((2, 20), value) for value in (0.5, 0.5, 0.1)]
+    comparison = Comparison(uniform(20), 2)
+    comparison.field(flat[:1])
+    field = comparison.field(flat)
+    assert field.behind(0, 1)[1]
+    assert not field.behind(0, 2)[1]

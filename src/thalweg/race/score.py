@@ -184,8 +184,10 @@ class _Variance:
         unit = unit / left
         if s == 1:
             return cls(np.zeros_like(unit), unit, 1.0, max(len(w) - 1, 1))
-        both = rest / (s * (s - 1)) / left
-        return cls(seed / (s - 1), np.maximum(unit - both, 0), s - 1, max(len(w) - 1, 1))
+        both, seed = rest / (s * (s - 1)) / left, seed / (s - 1)
+        # each part is a difference of estimates; their sum is at least what both together add
+        unit = np.maximum(np.maximum(unit - both, both - seed), 0)
+        return cls(seed, unit, s - 1, max(len(w) - 1, 1))
 
     @property
     def stderr(self) -> Floats:
@@ -194,7 +196,7 @@ class _Variance:
 
     def widened(self, bar: float) -> float:
         """``bar`` standard errors of a normal variable, widened for estimated variances."""
-        share = ndtr(bar)
+        share = ndtr(min(bar, 8.0))  # beyond that it is 1, and its quantile infinite
         by_seed = stdtrit(self.seed_degrees, share) ** 2 * self.seed.item()
         by_unit = stdtrit(self.unit_degrees, share) ** 2 * self.unit.item()
         return float(np.sqrt(by_seed + by_unit))
@@ -211,7 +213,7 @@ class _Variance:
         by the seed: their pairs give the common variance and how far it can be relied on (Smyth
         2004, section 6.2).
         """
-        d = self.seed_degrees
+        d, contenders = self.seed_degrees, min(contenders, len(self.seed))
         known = self.seed[:contenders, :contenders][np.triu_indices(contenders, 1)]
         moving = known[known > 1e-6 * max(float(np.median(known)) if len(known) else 0, 1e-300)]
         if len(moving) < 3:
