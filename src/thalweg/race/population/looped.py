@@ -7,7 +7,9 @@ batches at hand, so that racing one configuration costs what training it costs.
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -132,7 +134,7 @@ class Looped:
         self._memory = memory
         self._kept = dict.fromkeys(range(len(members)))
         self._live: dict[int, Run] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._parked: set[int] = set()
 
     def advance(self, step: int, only: Sequence[int], tick: Tick) -> Iterator[Advanced]:
@@ -178,8 +180,9 @@ class Looped:
 
     def _park(self) -> Checkpoints:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="thalweg-parked-")
-        return Checkpoints(Path(self._folder.name), keep=1)
+            self._folder = Path(tempfile.mkdtemp(prefix="thalweg-parked-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return Checkpoints(self._folder, keep=1)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All kept runs that have started."""
