@@ -57,6 +57,23 @@ def stops(total: int, looks: Sequence[float]) -> list[int]:
     return [max(1, math.ceil(total * share)) for share in looks]
 
 
+def batch_sizes(risk: Risk, space: Space) -> list[int]:
+    """The batch sizes that a race will use, smallest first.
+
+    Raises:
+        ValueError: One of them is more than all samples, or not one that the sampler can have.
+    """
+    sizes = {space.batch_size, *dict(space.axes).get("batch_size", ())}
+    too_large = [size for size in sizes if size > risk.train.n]
+    if too_large:
+        raise ValueError(
+            f"batch_size={too_large[0]} is more than the {risk.train.n} training samples."
+        )
+    for size in sizes:
+        risk.order(size)  # refuses sizes that a user's sampler cannot have
+    return sorted(sizes)
+
+
 class Planner:
     """Measures and decides; :meth:`plan` returns what goes into ``run.json``."""
 
@@ -78,7 +95,7 @@ class Planner:
         threads: int | None,
     ) -> dict[str, Any]:
         """Threads, learning rates, and the steps of each run."""
-        sizes = self._batch_sizes()
+        sizes = batch_sizes(self.risk, self.space)
         threads = threads or self._pick_threads()
         torch.set_num_threads(threads)
         cost = {size: self._seconds_per_step(size) for size in sizes}
@@ -112,18 +129,6 @@ class Planner:
             "probe_evaluations": self._evaluations,
             "seconds_per_evaluation": {str(size): s for size, s in cost.items()},
         }
-
-    def _batch_sizes(self) -> list[int]:
-        axes = dict(self.space.axes)
-        sizes = {self.space.batch_size, *axes.get("batch_size", ())}
-        too_large = [size for size in sizes if size > self.risk.train.n]
-        if too_large:
-            raise ValueError(
-                f"batch_size={too_large[0]} is more than the {self.risk.train.n} training samples."
-            )
-        for size in sizes:
-            self.risk.order(size)  # refuses sizes that a user's sampler cannot have
-        return sorted(sizes)
 
     def _run(self, configuration: Configuration, total: int) -> Run:
         return Run(self.risk, Member(configuration, 0), total, self.facts.stochastic)

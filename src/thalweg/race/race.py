@@ -20,7 +20,7 @@ from thalweg.race.executors.pool import Pool
 from thalweg.race.executors.setup import open_pool, require_source
 from thalweg.race.executors.shards import shares
 from thalweg.race.fingerprint import fingerprint
-from thalweg.race.plan import Budget, Planner
+from thalweg.race.plan import Budget, Planner, batch_sizes
 from thalweg.race.population.base import Engine
 from thalweg.race.score import Comparison
 from thalweg.race.space import Configuration, Member, Space, check_lrs, make_space
@@ -106,6 +106,7 @@ def race(
         chosen = make_space(
             optimizers, space, risk.batch_size(), recipe.schedule, recipe.weight_decay
         )
+        batch_sizes(risk, chosen)  # refused before a run directory is made
         asked = {
             "task": task.name,
             "source": task_source(task),
