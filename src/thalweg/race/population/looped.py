@@ -61,7 +61,7 @@ class Run:
         total, first, losses = 0.0, self.step, []
         while self.step < stop:
             if self.stochastic:
-                torch.manual_seed(stream(seed, "step", self.step))
+                reseed(risk.device, stream(seed, "step", self.step))
             loss = risk.loss(model, feed.batch(self.step))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -103,6 +103,14 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+
+
+def reseed(device: torch.device, value: int) -> None:
+    """As ``torch.manual_seed``, which takes 0.1 ms to think of devices that are not in use."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(value)
+    else:
+        torch.manual_seed(value)
 
 
 def _fused(optimizer: str, parameters: Sequence[Tensor]) -> bool | None:
