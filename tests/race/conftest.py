@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,12 @@ from thalweg.race.race import race
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_net():
     return lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_task(small_net):
     """Three noisy blobs in five dimensions, as a task; fields can be replaced."""
 
@@ -45,7 +47,7 @@ def blobs(make_task):
     return make_task()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_race():
     """A race that measures nothing: one thread and, where one can be chosen, the looped engine."""
     known = inspect.signature(race).parameters
@@ -57,6 +59,17 @@ def run_race():
         return race(task, optimizers, lrs, space, **asked)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def quick_disk(tmp_path_factory):
+    """A folder in memory where there is one: tests that save at every step wait for no disk."""
+    memory = Path("/dev/shm")
+    if not (memory.is_dir() and os.access(memory, os.W_OK)):
+        yield tmp_path_factory.mktemp("disk")
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
