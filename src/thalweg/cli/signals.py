@@ -222,7 +222,8 @@ def show(record: CodesReport, console: Console) -> None:
         f"{count(record.samples)} signals of length {record.inputs}, l1 = {record.l1:g}, "
         f"preparation: {record.preparation}",
         f"{count(record.converged)} of {count(record.samples)} codes within "
-        f"{significant(record.tol, 2)} of their optimum{worst}; mean energy {significant(record.energy, 4)}",
+        f"{significant(record.tol, 2)} of their optimum{worst}; "
+        f"mean energy {significant(record.energy, 4)}",
         *(clean(note) for note in record.notes),
         f"took {duration(record.seconds)}",
     ]

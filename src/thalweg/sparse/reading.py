@@ -51,7 +51,8 @@ def builtin(name: str) -> Source:
     if name == "digits":
         from sklearn.datasets import load_digits
 
-        return Source(name, signals=load_digits(return_X_y=True)[0] / 16, shape=(8, 8))
+        found = load_digits(return_X_y=True)[0]
+        return Source(name, signals=np.asarray(found) / 16, shape=(8, 8))
     raise ValueError(f"no built-in signals {name!r}; there are {' and '.join(BUILTIN)}")
 
 
