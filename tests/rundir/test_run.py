@@ -69,6 +69,15 @@ def test_another_configuration_is_refused_and_the_keys_named(tmp_path, sample):
         assert len(run.journal.rows()) == 6
 
 
+def test_a_run_without_plan_and_results_gives_way_to_another_configuration(tmp_path, sample):
+    folder = tmp_path / "r"
+    RunDir.open(folder, {"first": "try"}).__exit__()
+    with RunDir.open(folder, sample.asked) as run:
+        run.journal.put([sample.row(0)])
+    with pytest.raises(ValueError, match="holds another run"):
+        RunDir.open(folder, {"first": "try"})
+
+
 def test_resume_false_refuses_a_run_and_begins_a_new_one(tmp_path, sample):
     with RunDir.open(tmp_path / "r", sample.asked, resume=False):
         pass

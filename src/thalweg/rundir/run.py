@@ -79,7 +79,8 @@ class RunDir:
 
         Args:
             path: The directory (or a link to one); None keeps everything in memory.
-            configuration: What was asked for, JSON-ready; a run goes on only with the same.
+            configuration: What was asked for, JSON-ready; a run goes on only with the same. A run
+                that failed before it had a plan or a result is replaced.
             resume: False refuses a directory that holds a run already.
             fresh: Remove an earlier run's files first (never anything else).
 
@@ -101,6 +102,9 @@ class RunDir:
             if fresh:
                 clear(folder, but="lock")
             kept = record.read(folder / "run.json")
+            if kept is not None and kept["configuration"] != asked and _is_empty(folder, kept):
+                clear(folder, but="lock")
+                kept = None
             if kept is None:
                 _refuse_remains(folder)
                 begun = True
@@ -201,6 +205,12 @@ def _refuse_remains(folder: Path) -> None:
         clear(folder, but="lock")  # a driver was killed while it made the files
         return
     raise DamagedRun(f"{folder} holds '{left[0]}' but no run.json. Start afresh or elsewhere.")
+
+
+def _is_empty(folder: Path, kept: dict[str, Any]) -> bool:
+    """Whether a run ended before there was a plan or anything else worth keeping."""
+    untouched = head.read(folder / "journal.sqlite") == (0, head.START)
+    return kept["plan"] is None and untouched and not _is_there(folder / "checkpoints")
 
 
 def _is_there(path: Path) -> bool:
