@@ -1,0 +1,363 @@
+"""An engine that trains members in chunks of rows, whatever computes the gradients inside."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from thalweg.race.population.base import Advanced, Tick
+from thalweg.race.population.flock import Flock
+from thalweg.race.population.outputs import Outputs
+from thalweg.race.space import Member
+from thalweg.risk import Risk
+from thalweg.risk.criterion import Scores
+from thalweg.rundir.checkpoint import Checkpoints, pack, unpack
+
+LOOK_EVERY = 64  # steps between looks at the losses: each look waits for the device
+FEWEST = 8  # members of one seed that make a chunk of their own worth while
+
+
+class Gradients(Protocol):
+    """Losses and gradients of a flock."""
+
+    @property
+    def solo_differs(self) -> bool:
+        """Whether a member's bits change when it is left alone."""
+        ...
+
+    def losses(self, step: int) -> Tensor:
+        """Losses ``(K,)`` at ``step``; fills ``flock.g``."""
+        ...
+
+    def outputs(self, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """Outputs ``(K, n, ...)`` of a held-out input in evaluation mode."""
+        ...
+
+    def rebind(self) -> None:
+        """Follow the flock after members were dropped."""
+        ...
+
+
+Attach = Callable[[Flock, bool], Gradients]
+
+
+def one_seed(risk: Risk, stochastic: bool, batch_size: int) -> bool:
+    """Whether seeds cannot share a chunk: batches of unequal length, or masks only CUDA draws."""
+    custom = risk.order(batch_size).custom is not None
+    return custom or (stochastic and risk.device.type != "cpu")
+
+
+def partition(members: Sequence[Member], size: int, alone: bool) -> list[list[int]]:
+    """Members in chunks of at most ``size`` of about equal length.
+
+    Members of one seed stay together, since they share batches; few of them join other seeds
+    unless seeds train ``alone``.
+    """
+    seeds: dict[int, list[int]] = {}
+    for index, member in enumerate(members):
+        seeds.setdefault(member.seed, []).append(index)
+    groups = list(seeds.values())
+    if not alone and max(map(len, groups)) < FEWEST:
+        groups = [[index for group in groups for index in group]]
+    chunks = []
+    for group in groups:
+        count = -(-len(group) // max(1, size))
+        step = -(-len(group) // count)
+        chunks += [group[at : at + step] for at in range(0, len(group), step)]
+    return chunks
+
+
+class Chunk:
+    """Rows that are trained together.
+
+    Attributes:
+        labels: The engine's indices, kept ones in the flock's order.
+        step: Steps done.
+        pending: Members that arrived and were not yet handed out, with the step they arrived at.
+    """
+
+    def __init__(self, engine: Batched, labels: Sequence[int]) -> None:
+        self._engine, self._first = engine, tuple(labels)
+        self.labels = list(labels)
+        self.step = 0
+        self.pending: dict[int, tuple[int, Advanced]] = {}
+        self._live: tuple[Flock, Gradients] | None = None
+        self._outputs: dict[str, Outputs] = {}
+
+    # ------------------------------------------------------------------ live or not
+
+    @property
+    def started(self) -> bool:
+        """Whether it holds memory now."""
+        return self._live is not None
+
+    def live(self) -> tuple[Flock, Gradients]:
+        """The flock and its gradients, built when first asked for."""
+        if self._live is None:
+            e = self._engine
+            members = [e.members[i] for i in self._first]
+            flock = Flock(e.risk, members, self._first, e.total, e.names(members[0]))
+            self._live = flock, e.attach(flock, e.stochastic)
+            if set(self.labels) != set(self._first):
+                self._compact(set(self.labels))
+        return self._live
+
+    def keep(self, labels: set[int]) -> None:
+        """Go on with these members only."""
+        left = [label for label in self.labels if label in labels]
+        if len(left) == len(self.labels):
+            return
+        self.labels = left
+        if not left:
+            self._live = None
+            self._outputs.clear()
+        elif self._live is not None:
+            self._compact(set(left))
+
+    def _compact(self, labels: set[int]) -> None:
+        assert self._live is not None
+        flock, gradients = self._live
+        rows, seen = [], set()
+        for row, label in enumerate(flock.labels):
+            if label in labels and label not in seen:
+                rows.append(row)
+                seen.add(label)
+        if len(rows) == 1 and gradients.solo_differs:
+            rows = rows * 2  # a ghost: alone, kernels of another shape would change bits
+        flock.keep(rows)
+        gradients.rebind()
+        self._outputs.clear()
+
+    # ------------------------------------------------------------------ training
+
+    def train(self, stop: int, tick: Tick) -> None:
+        """Bring all members to ``stop``; what arrived (or diverged) is pending afterwards."""
+        first = self.step
+        totals = dict.fromkeys(self.labels, 0.0)
+        self._outputs.clear()
+        while self.step < stop and self.labels:
+            count = min(LOOK_EVERY, stop - self.step)
+            sums = self._steps(count)
+            tick(count * len(self.labels))
+            for label, total in sums.items():
+                totals[label] += total
+            lost = [label for label in self.labels if not math.isfinite(totals[label])]
+            for label in lost:
+                done = Advanced(label, math.nan, self.step, False)
+                self.pending[label] = stop, done
+            self.keep(set(self.labels) - set(lost))
+        if not self.labels:
+            return
+        flock, _ = self.live()
+        finite = dict(zip(flock.labels, flock.finite().tolist(), strict=True))
+        for label in self.labels:
+            mean = totals[label] / max(1, stop - first)
+            self.pending[label] = stop, Advanced(label, mean, self.step, finite[label])
+        self.keep({label for label in self.labels if finite[label]})
+
+    def _steps(self, count: int) -> dict[int, float]:
+        """``count`` steps; each member's sum of losses."""
+        flock, gradients = self.live()
+        rates = flock.rates(self.step, self.step + count)
+        losses = flock.w.new_empty(count, len(flock))
+        for i in range(count):
+            losses[i] = gradients.losses(self.step)
+            flock.step([None if r is None else r[i] for r in rates])
+            self.step += 1
+        return dict(zip(flock.labels, losses.double().sum(0).tolist(), strict=True))
+
+    # ------------------------------------------------------------------ scores and states
+
+    def score(self, label: int, part: str) -> Scores:
+        """The criterion of one member, from outputs made for all at once where that is possible."""
+        flock, gradients = self.live()
+        risk = self._engine.risk
+        if risk.task.forward == "pair":
+            if part not in self._outputs:
+                self._outputs[part] = Outputs(gradients.outputs, flock.labels)
+            outputs = self._outputs[part]
+            found = outputs.score(risk, label, part)
+            if found is not None:
+                return found
+        return risk.score(flock.module(flock.labels.index(label)), part)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on, JSON and tensors mixed."""
+        pending = [
+            (stop, a.index, a.train_loss, a.evaluations, a.finite)
+            for stop, a in self.pending.values()
+        ]
+        made: dict[str, Any] = {"labels": list(self.labels), "step": self.step, "pending": pending}
+        if self.labels and (self.started or self.step):
+            made["flock"] = self.live()[0].export()
+        return made
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self.keep(set(state["labels"]))
+        self.step = state["step"]
+        self.pending = {
+            index: (stop, Advanced(index, loss, evaluations, finite))
+            for stop, index, loss, evaluations, finite in state["pending"]
+        }
+        if "flock" in state and self.labels:
+            self.live()[0].load(state["flock"])
+
+    def park(self) -> dict[str, Any]:
+        """Give the memory back; the returned state goes to :meth:`unpark`."""
+        flock, _ = self.live()
+        state = flock.export()
+        self._live = None
+        self._outputs.clear()
+        return state
+
+    def unpark(self, state: Mapping[str, Any]) -> None:
+        """Take the memory again."""
+        self.live()[0].load(dict(state))
+
+
+class Batched:
+    """The engine protocol over chunks of rows.
+
+    Args:
+        risk: The task on its device.
+        members: Training runs with one batch size.
+        total: Steps of each run.
+        stochastic: Whether the forward pass draws random numbers.
+        name: What the plan calls this engine.
+        attach: Builds the gradients of a flock.
+        chunk: Most members trained together.
+        live: Most chunks that hold memory at once; others wait on disk.
+        names: The trained parameters, see :func:`thalweg.race.population.flock.gradient_names`.
+    """
+
+    independent = False  # a chunk arrives as one
+
+    def __init__(
+        self,
+        risk: Risk,
+        members: Sequence[Member],
+        total: int,
+        stochastic: bool,
+        name: str,
+        attach: Attach,
+        chunk: int,
+        live: int,
+        names: Callable[[Member], Sequence[str]],
+    ) -> None:
+        self.name, self.risk, self.total, self.stochastic = name, risk, total, stochastic
+        self.members, self.attach, self.names = tuple(members), attach, names
+        self._room = max(1, live)
+        alone = one_seed(risk, stochastic, members[0].configuration.batch_size)
+        self._chunks = [Chunk(self, c) for c in partition(members, chunk, alone)]
+        self._of = {label: chunk for chunk in self._chunks for label in chunk.labels}
+        self._folder: Path | None = None
+        self._parked: set[int] = set()
+
+    def advance(self, step: int, only: Sequence[int], tick: Tick) -> Iterator[Advanced]:
+        """Train the chunks of the members in ``only`` up to ``step``; yield those members.
+
+        Chunk mates of a member in ``only`` are trained with it, unless ``step`` is the end.
+        """
+        wanted = set(only)
+        for chunk in self._chunks:
+            mine = wanted.intersection(chunk.labels) | wanted.intersection(chunk.pending)
+            if not mine:
+                continue
+            stale = [i for i, (stop, _) in chunk.pending.items() if stop < step]
+            for index in stale:
+                del chunk.pending[index]
+            if chunk.step < step and wanted.intersection(chunk.labels):
+                self._make_room(chunk)
+                if step >= self.total:  # the others have ended before: nobody asks for them again
+                    chunk.keep(wanted)
+                chunk.train(step, tick)
+            for index in sorted(mine.intersection(chunk.pending)):
+                if chunk.pending[index][0] != step:
+                    continue
+                _, done = chunk.pending.pop(index)
+                yield done
+
+    def score(self, index: int, part: str) -> Scores:
+        """The criterion of one member on one held-out part."""
+        chunk = self._of[index]
+        self._make_room(chunk)
+        return chunk.score(index, part)
+
+    def drop(self, indices: Sequence[int]) -> None:
+        """Forget these members."""
+        gone = set(indices)
+        for chunk in self._chunks:
+            left = set(chunk.labels) - gone
+            if len(left) == len(chunk.labels):
+                continue
+            if left:
+                self._make_room(chunk)
+            chunk.keep(left)
+            for index in gone.intersection(chunk.pending):
+                del chunk.pending[index]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Every chunk's state, under the keys of its members."""
+        made = []
+        for chunk in self._chunks:
+            if chunk.labels and (chunk.step or chunk.started):
+                self._make_room(chunk)
+            made.append(chunk.state())
+        return pack({"members": [m.key for m in self.members], "chunks": made})
+
+    def restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Go on from a state of the same members in the same chunks.
+
+        Raises:
+            ValueError: It is another engine's, or of other members.
+        """
+        state = unpack(tensors, meta)
+        known = isinstance(state, dict) and state.get("members") == [m.key for m in self.members]
+        if not known or len(state["chunks"]) != len(self._chunks):
+            raise ValueError(
+                "this state was saved by another engine, other members or other chunks; resume "
+                "with the plan it was saved under."
+            )
+        for chunk, saved in zip(self._chunks, state["chunks"], strict=True):
+            if saved["step"] or "flock" in saved:
+                self._make_room(chunk)
+            chunk.restore(saved)
+
+    # ------------------------------------------------------------------ memory
+
+    def _make_room(self, chunk: Chunk) -> None:
+        """Bring a chunk into memory, parking others on disk beyond the bound."""
+        if chunk.started:
+            return
+        others = [c for c in self._chunks if c.started]
+        while len(others) >= self._room:
+            self._send_away(others.pop(0))
+        at = self._chunks.index(chunk)
+        if at in self._parked:
+            found = self._park().load(str(at))
+            if found is None:
+                raise RuntimeError(f"the parked state of chunk {at} is gone")
+            chunk.unpark(unpack(*found))
+            self._parked.discard(at)
+
+    def _send_away(self, chunk: Chunk) -> None:
+        at = self._chunks.index(chunk)
+        self._park().save(str(at), *pack(chunk.park()))
+        self._parked.add(at)
+        if self.risk.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _park(self) -> Checkpoints:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="thalweg-parked-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return Checkpoints(self._folder, keep=1)

@@ -1,0 +1,81 @@
+"""Linear layers of K members: one batched product, with bias, ReLU and a backward of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from thalweg.race.population.stacked.stack import Leaf, Ref, Stack
+
+
+class Linear(Leaf):
+    r"""K maps :math:`y_k = x_k W_k^\top + b_k`, with :math:`\max(0, \cdot)` fused if asked.
+
+    Args:
+        stack: The shared state.
+        where: The module's name.
+        weight: ``(K, outputs, inputs)``.
+        bias: ``(K, outputs)`` or None.
+        relu: Whether a ReLU follows that nobody else sees.
+    """
+
+    def __init__(
+        self, stack: Stack, where: str, weight: Ref, bias: Ref | None, relu: bool = False
+    ) -> None:
+        super().__init__(stack, where)
+        self.ref, self.bias_ref, self.relu = weight, bias, relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(K r, ..., outputs)`` of ``(K r, ..., inputs)``."""
+        axis = self.axis(x)
+        if axis == 0:
+            return linear(self.stack, x, self.ref, self.bias_ref, self.relu)
+        y = linear(self.stack, self.lead(x, axis), self.ref, self.bias_ref, self.relu)
+        return self.back(y, axis)
+
+
+def linear(
+    stack: Stack, x: Tensor, weight: Ref, bias: Ref | None = None, relu: bool = False
+) -> Tensor:
+    """The map itself; also for the projections inside attention."""
+    return _Linear.apply(x, stack.anchor, stack.k, weight, bias, relu)
+
+
+class _Linear(torch.autograd.Function):
+    """Weight gradients go straight to the flat buffer; only the input's is passed on."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, anchor: Tensor, k: int, weight: Ref, bias: Ref | None, relu: bool
+    ) -> Tensor:
+        w = weight.value
+        rows = x.reshape(k, -1, w.shape[2])  # (K, r, inputs)
+        y = x.new_empty(*x.shape[:-1], w.shape[1])
+        out = y.view(k, -1, w.shape[1])
+        if bias is None:
+            torch.bmm(rows, w.mT, out=out)
+        else:
+            torch.baddbmm(bias.value[:, None], rows, w.mT, out=out)
+        if relu:
+            y.relu_()
+        ctx.save_for_backward(rows, y if relu else None)
+        ctx.use = k, weight, bias, x.shape
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (dy,) = gradients
+        rows, y = ctx.saved_tensors
+        k, weight, bias, shape = ctx.use
+        if y is not None:
+            dy = torch.ops.aten.threshold_backward(dy, y, 0)
+        d = dy.reshape(k, -1, dy.shape[-1])  # (K, r, outputs)
+        weight.add_product(d.mT, rows)
+        if bias is not None:
+            bias.add_sum(d)
+        dx = torch.bmm(d, weight.value).view(shape) if ctx.needs_input_grad[0] else None
+        return dx, None, None, None, None, None
