@@ -53,6 +53,9 @@ def race(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of torch; default: what is measurably best.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="auto, looped, stacked or vmap: how members are trained.")
+    ] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     device: options.Device = "auto",
     dtype: Annotated[
@@ -92,6 +95,7 @@ def race(
         "fresh": not resume,
         "workers": workers,
         "cull": cull,
+        "engine": engine,
         "threads": threads,
         "device": device,
         "dtype": dtype,

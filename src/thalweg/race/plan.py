@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import torch
 
 from thalweg.optim.build import defaults
 from thalweg.race import ladder
+from thalweg.race.population.choose import Choice, choose
 from thalweg.race.population.looped import Run
 from thalweg.race.space import Configuration, Member, Space
 from thalweg.risk import Risk
@@ -19,6 +21,9 @@ from thalweg.risk.door import Facts
 
 EIGHTHS = tuple(k / 8 for k in range(1, 9))  # when held-out data is looked at
 FEWER = (0.125, 0.25, 0.5, 0.75, 1.0)  # where looking costs too much; culling needs the first ones
+WORTH_A_PROBE = 3.0  # seconds of looped training below which one loop is as good as any engine
+LIVE_BYTES = 4 * 2**30  # what live runs may hold together before some are parked on disk
+ENGINES = ("auto", "looped", "stacked", "vmap")
 PROBE_STEPS = (20, 200)  # fewest and most steps of one learning-rate probe
 TIMED_STEPS = 12
 RESERVE = 0.75  # share of a budget in seconds planned for; the rest is for widening and scoring
@@ -93,8 +98,9 @@ class Planner:
         budget: Budget,
         cull: bool,
         threads: int | None,
+        engine: str,
     ) -> dict[str, Any]:
-        """Threads, learning rates, and the steps of each run."""
+        """Threads, learning rates, engines, and the steps of each run."""
         sizes = batch_sizes(self.risk, self.space)
         threads = threads or self._pick_threads()
         torch.set_num_threads(threads)
@@ -112,10 +118,20 @@ class Planner:
             highest[name] = None if top is None else ladder.rate(top)
             hang = ladder.rung(defaults(name)["lr"]) + 2 if top is None else top
             rates[name] = ladder.grid(hang)
-        runs = seeds * sum(len(self.space.grid(n, rates[n])) + 1 for n in self.space.optimizers)
+        field = [c for n in self.space.optimizers for c in self.space.grid(n, rates[n])]
+        runs = seeds * (len(field) + len(self.space.optimizers))
+        rough = self._steps(budget, cost, runs, cull)
+        engines = {
+            size: self._engine(engine, [c for c in field if c.batch_size == size], seeds, n, cost)
+            for size, n in rough.items()
+        }
+        for size, choice in engines.items():
+            if choice.engine != "looped":
+                cost[size] = 1 / choice.gradients_per_second[choice.engine]
         steps = self._steps(budget, cost, runs, cull)
         return {
-            "engine": "looped",
+            "engine": engines[self.space.batch_size].engine,
+            "engines": {str(size): choice.to_dict() for size, choice in engines.items()},
             "threads": threads,
             "device": str(self.risk.device),
             "dtype": None if self.risk.dtype is None else str(self.risk.dtype),
@@ -129,6 +145,30 @@ class Planner:
             "probe_evaluations": self._evaluations,
             "seconds_per_evaluation": {str(size): s for size, s in cost.items()},
         }
+
+    def _engine(
+        self,
+        wanted: str,
+        field: Sequence[Configuration],
+        seeds: int,
+        steps: int,
+        cost: dict[int, float],
+    ) -> Choice:
+        """The engine for one batch size: asked for, or proved and timed where that can pay."""
+        if wanted == "looped" or not field:
+            return Choice("looped", 1, reasons={"looped": "asked for"})
+        members = [Member(c, seed) for seed in range(seeds) for c in field]
+        looped = len(members) * steps * cost[field[0].batch_size]
+        if wanted == "auto" and looped < WORTH_A_PROBE:
+            return Choice("looped", 1, reasons={"looped": "a race too short to probe engines"})
+        self._tick("which engine is fastest?", 0)
+        among = ("stacked", "vmap") if wanted == "auto" else (wanted,)
+        found = choose(self.risk, self.facts.stochastic, members, steps, LIVE_BYTES, among)
+        if wanted in ("auto", found.engine):
+            return found
+        if wanted not in found.gradients_per_second:
+            raise ValueError(f"engine '{wanted}' cannot run this task: {found.reasons[wanted]}")
+        return dataclasses.replace(found, engine=wanted)  # slower here, but asked for
 
     def _run(self, configuration: Configuration, total: int) -> Run:
         return Run(self.risk, Member(configuration, 0), total, self.facts.stochastic)

@@ -20,19 +20,19 @@ from thalweg.race.executors.pool import Pool
 from thalweg.race.executors.setup import open_pool, require_source
 from thalweg.race.executors.shards import shares
 from thalweg.race.fingerprint import fingerprint
-from thalweg.race.plan import Budget, Planner, batch_sizes
+from thalweg.race.plan import ENGINES, LIVE_BYTES, Budget, Planner, batch_sizes
 from thalweg.race.population.base import Engine
 from thalweg.race.score import Comparison
 from thalweg.race.space import Configuration, Member, Space, check_lrs, make_space
 from thalweg.race.table import Table
 from thalweg.records import Progress, Race
+from thalweg.registry import suggest
 from thalweg.risk import Risk
 from thalweg.risk.door import Facts, check
 from thalweg.rundir import RunDir
 from thalweg.rundir.machine import machine
 from thalweg.task import Task, task_source
 
-LIVE_BYTES = 4 * 2**30  # what live runs may hold together before some are parked on disk
 LEADERS = 8
 
 
@@ -53,6 +53,7 @@ def race(
     dtype: str | torch.dtype | None = None,
     seed: int = 0,
     cull: bool = True,
+    engine: str = "auto",
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Race:
@@ -84,6 +85,8 @@ def race(
         dtype: ``float32``, ``float64`` or None (as the task has it).
         seed: Decides the held-out split and all seeds of the race.
         cull: Halve the field at 1/8, 1/4 and 1/2 of the budget (never within one standard error).
+        engine: ``auto`` (proved on the task's first steps and timed), ``looped``, ``stacked`` or
+            ``vmap``.
         threads: Of torch; None: one, unless more of them are measurably faster.
         progress: Called with a :class:`~thalweg.records.Progress` a few times a second.
 
@@ -98,6 +101,8 @@ def race(
     for name, value in (("seeds", seeds), ("workers", workers)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}={value!r}: wanted a whole number of at least 1.")
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine '{engine}'. {suggest(str(engine), ENGINES)}")
     require_source(task, workers)
     with _untouched_globals():
         risk = Risk(task, device, dtype, split_seed=seed)
@@ -117,6 +122,7 @@ def race(
             "seed": seed,
             "budget": {"seconds": seconds, "epochs": epochs, "evaluations": evaluations},
             "cull": cull,
+            "engine": engine,
             "device": str(risk.device),
             "dtype": None if risk.dtype is None else str(risk.dtype),
             "criterion": risk.metric,
@@ -170,7 +176,9 @@ class _Race:
         if folder.plan is None:
             planner = Planner(risk, facts, space, self._probing)
             threads = threads or (1 if workers > 1 else None)
-            plan = planner.plan(rates, asked["seeds"], budget, asked["cull"], threads)
+            plan = planner.plan(
+                rates, asked["seeds"], budget, asked["cull"], threads, asked["engine"]
+            )
             split = {"workers": workers, "shards": shares(asked["seeds"], workers)}
             folder.set_plan(plan | split)
         self.plan: dict[str, Any] = folder.plan or {}
@@ -357,6 +365,8 @@ def _command(asked: Mapping[str, Any], path: Path | None, workers: int) -> str:
             words += [f"--{name}", f"{value:g}" if name != "evaluations" else str(value)]
     if not asked["cull"]:
         words.append("--no-cull")
+    if asked["engine"] != "auto":
+        words += ["--engine", asked["engine"]]
     if asked["dtype"] is not None:
         words += ["--dtype", asked["dtype"].removeprefix("torch.")]
     if workers > 1:

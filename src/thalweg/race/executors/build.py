@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thalweg.race.population.base import Engine
-from thalweg.race.population.looped import Looped
+from thalweg.race.population.make import make
 from thalweg.race.space import Member
 from thalweg.risk import Risk
+
+FEWEST = 4  # members; fewer have too little to share
 
 
 def build_engine(
@@ -23,4 +25,6 @@ def build_engine(
         total: Steps of each run.
         memory: Bytes that live runs may hold together.
     """
-    return Looped(risk, members, total, plan["stochastic"], memory)
+    choice = plan["engines"][str(members[0].configuration.batch_size)]
+    name = choice["engine"] if len(members) >= FEWEST else "looped"
+    return make(name, risk, members, total, plan["stochastic"], memory, choice["chunk"])
