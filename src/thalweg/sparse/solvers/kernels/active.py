@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from thalweg.sparse.solvers.kernels import compiled
+from thalweg.sparse.solvers.kernels import compiled, inlined
 from thalweg.sparse.solvers.kernels.inverse import border, drop, multiply
 from thalweg.sparse.solvers.kernels.pricing import duality_gap
 
@@ -22,7 +22,7 @@ DEPENDENT = 1e-10  # Schur complement over the squared norm: below, an atom is a
 
 def empty(capacity: int) -> Active:
     """Room for ``capacity`` atoms."""
-    room = (capacity + 8) // 8 * 8
+    room = (capacity + 16) // 16 * 16
     return Active(
         np.zeros(room, np.int64),
         np.zeros(room),
@@ -36,11 +36,17 @@ def empty(capacity: int) -> Active:
 
 
 @compiled
-def slack(xx: float, norms: np.ndarray) -> float:
-    """By how much a correlation must exceed its weight for an atom to enter: above rounding."""
+def largest_norm(norms: np.ndarray) -> float:
+    """The largest squared norm of an atom."""
     largest = 0.0
     for j in range(norms.shape[0]):
         largest = max(largest, norms[j])
+    return largest
+
+
+@compiled
+def slack(xx: float, largest: float) -> float:
+    """By how much a correlation must exceed its weight for an atom to enter: above rounding."""
     return 1e-10 + 1e-15 * np.sqrt(xx * largest)
 
 
@@ -53,14 +59,14 @@ def remove(s: Active, k: int, r: int) -> int:
     return k
 
 
-@compiled
+@inlined
 def append(s: Active, k: int, atom: int, sign: float, u: float, product: float) -> int:
     """Write down the atom whose inverse row was just bordered; returns k + 1."""
     s.atoms[k], s.sign[k], s.u[k], s.product[k] = atom, sign, u, product
     return k + 1
 
 
-@compiled
+@inlined
 def _cut(s: Active, k: int, rate: float, longest: float) -> tuple:
     """Change ``u`` by ``step · rate · s.d``, ``step`` the longest unless a sign flips before.
 
@@ -94,7 +100,7 @@ def settle(s: Active, k: int) -> int:
     return k
 
 
-@compiled
+@inlined
 def admit(
     s: Active,
     k: int,
@@ -216,7 +222,7 @@ def rebuild(
     return kept
 
 
-@compiled
+@inlined
 def gap(s: Active, k: int, q: np.ndarray, xx: float, largest: float) -> tuple:
     """Duality gap, and the largest gradient left on the support (all of them in ``s.e``)."""
     norm1, product, rest, drift = 0.0, 0.0, 0.0, 0.0

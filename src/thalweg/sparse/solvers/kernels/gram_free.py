@@ -16,12 +16,13 @@ from thalweg.sparse.solvers.kernels.active import (
     admit,
     begin,
     gap,
+    largest_norm,
     products,
     rebuild,
     settle,
     slack,
 )
-from thalweg.sparse.solvers.kernels.pricing import AT_ONCE, largest_first, violators
+from thalweg.sparse.solvers.kernels.pricing import AT_ONCE, BLOCK, block_maxima, violators
 
 # atoms, sign, u, product (b, room), inverse (b, room, room); size, state and drift (b,)
 Sets = namedtuple("Sets", "atoms sign u product inverse size state drift")
@@ -31,9 +32,9 @@ OPEN, DONE, FULL = 0, 1, 2
 def room_for(count: int, room: int, old: Sets | None = None) -> Sets:
     """Active sets of ``count`` samples with ``room`` atoms each; keeps what ``old`` holds.
 
-    ``room`` is rounded up to a multiple of 8: rows of inverses are read in whole registers.
+    ``room`` is rounded up to a multiple of 16: rows of inverses are read in whole registers.
     """
-    room = (room + 8) // 8 * 8
+    room = (room + 16) // 16 * 16
     new = Sets(
         np.zeros((count, room), np.int64),
         np.zeros((count, room)),
@@ -124,6 +125,7 @@ def round_free(
     m, room = q.shape[1], sets.u.shape[1]
     a, d, e = np.zeros(room), np.zeros(room), np.zeros(room)
     worst, size = np.empty(m, np.int64), np.empty(m)
+    maxima, top = np.empty(m // BLOCK + 1), largest_norm(norms)
     none = np.empty((0, 0))
     for row in range(which.shape[0]):
         sample = which[row]
@@ -133,8 +135,8 @@ def round_free(
         xx = 0.0
         for t in range(x.shape[1]):
             xx += x[sample, t] * x[sample, t]
-        over = slack(xx, norms)
-        count, largest = violators(correlation, 1.0 + over, sided, worst, size)
+        over = slack(xx, top)
+        largest = block_maxima(correlation, sided, maxima)
         found, drift = gap(s, k, correlation, xx, largest)
         before, sets.drift[sample] = sets.drift[sample], np.inf
         if drift > 10.0 * over:
@@ -143,11 +145,12 @@ def round_free(
             else:
                 k = settle(s, k)
                 sets.drift[sample] = drift
-        elif found <= tol * 0.5 * xx or count == 0:
+        elif found <= tol * 0.5 * xx or largest <= 1.0 + over:
             sets.state[sample] = DONE
             continue
         else:
-            count = largest_first(worst, size, count, max(AT_ONCE, k // 2))
+            wanted = max(AT_ONCE, k // 2)
+            count = violators(correlation, maxima, 1.0 + over, wanted, sided, worst, size)
             for c in range(count):
                 if k + 1 >= room and k < most:
                     sets.state[sample] = FULL

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from thalweg.sparse.solvers.kernels import compiled
+from thalweg.sparse.solvers.kernels import compiled, inlined
 
-# Rows are padded with zeros to a multiple of 8, so that loops run in whole vector registers.
+# Rows are padded with zeros to a multiple of 16, so that loops run in whole vector registers.
 
 
-@compiled
+@inlined
 def padded(k: int) -> int:
-    """``k`` rounded up to a multiple of 8."""
-    return (k + 7) // 8 * 8
+    """``k`` rounded up to a multiple of 16."""
+    return (k + 15) // 16 * 16
 
 
-@compiled
+@inlined
 def multiply(inverse: np.ndarray, v: np.ndarray, k: int, out: np.ndarray) -> None:
     """``out = inverse v`` for the leading ``k`` entries; symmetric, so rows serve as columns."""
     width = padded(k)
@@ -35,21 +35,20 @@ def multiply(inverse: np.ndarray, v: np.ndarray, k: int, out: np.ndarray) -> Non
         i += 1
 
 
-@compiled
+@inlined
 def border(inverse: np.ndarray, k: int, column: np.ndarray, complement: float) -> None:
     """Add atom ``k``: ``column = inverse a`` and the Schur complement ``g - aᵀ inverse a``."""
-    width, scale = padded(k), 1.0 / complement
-    for i in range(k):
+    width, scale = padded(k + 1), 1.0 / complement
+    last = inverse[k]
+    for t in range(width):
+        last[t] = 0.0
+    for t in range(k, width):
+        column[t] = 0.0
+    column[k] = -1.0  # so that entry k of each row, zero until now, becomes -scale · column
+    for i in range(k + 1):
         f, row = column[i] * scale, inverse[i]
         for t in range(width):
             row[t] += f * column[t]
-        row[k] = -f
-    last = inverse[k]
-    for t in range(padded(k + 1)):
-        last[t] = 0.0
-    for t in range(k):
-        last[t] = -column[t] * scale
-    last[k] = scale
 
 
 @compiled

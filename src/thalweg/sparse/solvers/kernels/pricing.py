@@ -6,27 +6,73 @@ import numpy as np
 
 from thalweg.sparse.solvers.kernels import compiled
 
+BLOCK = 16  # entries of q looked at together
 AT_ONCE = 16  # violators let in per round at least; half the support if that is more
 
 
 @compiled
-def violators(
-    q: np.ndarray, threshold: float, sided: bool, atoms: np.ndarray, size: np.ndarray
-) -> tuple:
-    """Collect atoms with ``|q| > threshold`` (``q`` if sided): how many, and the largest (>= 1)."""
-    count, largest = 0, 1.0
-    for j in range(q.shape[0]):
-        v = q[j] if sided else abs(q[j])
-        if v > threshold:
-            atoms[count], size[count] = j, v
-            count += 1
-    for c in range(count):
-        largest = max(largest, size[c])
-    return count, largest
+def block_maxima(q: np.ndarray, sided: bool, maxima: np.ndarray) -> float:
+    """Largest ``|q|`` (``q`` if sided) per 16 entries; returns the largest of all, at least 1."""
+    m, largest = q.shape[0], 1.0
+    whole = m // BLOCK
+    for b in range(whole):
+        top, begin = 0.0, b * BLOCK
+        if sided:
+            for t in range(BLOCK):
+                top = max(top, q[begin + t])
+        else:
+            for t in range(BLOCK):
+                top = max(top, abs(q[begin + t]))
+        maxima[b] = top
+        largest = max(largest, top)
+    if whole * BLOCK < m:
+        top = 0.0
+        for j in range(whole * BLOCK, m):
+            top = max(top, q[j] if sided else abs(q[j]))
+        maxima[whole] = top
+        largest = max(largest, top)
+    return largest
 
 
 @compiled
-def largest_first(atoms: np.ndarray, size: np.ndarray, count: int, wanted: int) -> int:
+def violators(
+    q: np.ndarray,
+    maxima: np.ndarray,
+    threshold: float,
+    wanted: int,
+    sided: bool,
+    atoms: np.ndarray,
+    size: np.ndarray,
+) -> int:
+    """The ``wanted`` atoms of largest ``|q| > threshold``, worst first; returns how many.
+
+    Most atoms violate in the first round, so those that cannot be among the worst are passed over
+    in blocks: the wanted-th largest block maximum is a bound from below on the wanted-th largest.
+    """
+    blocks, count = (q.shape[0] + BLOCK - 1) // BLOCK, 0
+    for b in range(blocks):
+        if maxima[b] > threshold:
+            size[count] = maxima[b]
+            count += 1
+    if count > wanted:
+        _select(atoms, size, count, wanted)
+        lowest = size[0]
+        for c in range(wanted):
+            lowest = min(lowest, size[c])
+        threshold = max(threshold, lowest * (1.0 - 1e-12))
+    count = 0
+    for b in range(blocks):
+        if maxima[b] > threshold:
+            for j in range(b * BLOCK, min(b * BLOCK + BLOCK, q.shape[0])):
+                v = q[j] if sided else abs(q[j])
+                if v > threshold:
+                    atoms[count], size[count] = j, v
+                    count += 1
+    return _largest_first(atoms, size, count, wanted)
+
+
+@compiled
+def _largest_first(atoms: np.ndarray, size: np.ndarray, count: int, wanted: int) -> int:
     """Put the ``wanted`` largest in front, in falling order; returns how many there are."""
     if count > wanted:
         _select(atoms, size, count, wanted)

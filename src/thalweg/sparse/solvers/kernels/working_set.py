@@ -11,37 +11,48 @@ from thalweg.sparse.solvers.kernels.active import (
     begin,
     empty,
     gap,
+    largest_norm,
     rebuild,
     settle,
     slack,
 )
 from thalweg.sparse.solvers.kernels.inverse import padded
-from thalweg.sparse.solvers.kernels.pricing import AT_ONCE, largest_first, violators
+from thalweg.sparse.solvers.kernels.pricing import AT_ONCE, BLOCK, block_maxima, violators
 
 _empty = compiled(empty)
 
 
 @compiled
 def _correlations(q: np.ndarray, q0: np.ndarray, gram: np.ndarray, s: Active, k: int) -> None:
-    """``q = Dᵀx - G u``, four atoms a pass."""
-    m, i, source = q.shape[0], 0, q0
-    while i + 4 <= k:
-        r0, r1 = gram[s.atoms[i]], gram[s.atoms[i + 1]]
-        r2, r3 = gram[s.atoms[i + 2]], gram[s.atoms[i + 3]]
+    """``q = Dᵀx - G u``, eight atoms a pass so that ``q`` is read and written seldom."""
+    m, i = q.shape[0], 0
+    for j in range(m):
+        q[j] = q0[j]
+    while i + 8 <= k:
+        r0, r1, r2, r3 = (
+            gram[s.atoms[i]],
+            gram[s.atoms[i + 1]],
+            gram[s.atoms[i + 2]],
+            gram[s.atoms[i + 3]],
+        )
+        r4, r5, r6, r7 = (
+            gram[s.atoms[i + 4]],
+            gram[s.atoms[i + 5]],
+            gram[s.atoms[i + 6]],
+            gram[s.atoms[i + 7]],
+        )
         u0, u1, u2, u3 = s.u[i], s.u[i + 1], s.u[i + 2], s.u[i + 3]
+        u4, u5, u6, u7 = s.u[i + 4], s.u[i + 5], s.u[i + 6], s.u[i + 7]
         for j in range(m):
-            q[j] = source[j] - (u0 * r0[j] + u1 * r1[j] + u2 * r2[j] + u3 * r3[j])
-        source = q
-        i += 4
+            q[j] -= (u0 * r0[j] + u1 * r1[j] + u2 * r2[j] + u3 * r3[j]) + (
+                u4 * r4[j] + u5 * r5[j] + u6 * r6[j] + u7 * r7[j]
+            )
+        i += 8
     while i < k:
         r0, u0 = gram[s.atoms[i]], s.u[i]
         for j in range(m):
-            q[j] = source[j] - u0 * r0[j]
-        source = q
+            q[j] -= u0 * r0[j]
         i += 1
-    if k == 0:
-        for j in range(m):
-            q[j] = q0[j]
 
 
 @compiled
@@ -71,14 +82,15 @@ def solve_gram(
     b, m = products.shape
     s, q = _empty(capacity), np.empty(m)
     worst, size = np.empty(m, np.int64), np.empty(m)
+    maxima, top = np.empty(m // BLOCK + 1), largest_norm(norms)
     for sample in range(b):
         q0, xx, k, used = products[sample], squares[sample], 0, 0
         if starts.shape[0] > 0 and xx > 0.0:
             k = begin(s, capacity, starts[sample], gram, atoms, norms, x[sample], sided)
         _correlations(q, q0, gram, s, k)
-        done, repairs, before, over = 0, 0, np.inf, slack(xx, norms)
+        done, repairs, before, over = 0, 0, np.inf, slack(xx, top)
         while xx > 0.0:
-            count, largest = violators(q, 1.0 + over, sided, worst, size)
+            largest = block_maxima(q, sided, maxima)
             found, drift = gap(s, k, q, xx, largest)
             if drift > 10.0 * over and repairs < 20 + done:
                 # a start, or an inverse worn by updates: the true gradient is at hand, use it
@@ -91,10 +103,11 @@ def solve_gram(
                     before = drift
                 _correlations(q, q0, gram, s, k)
                 continue
-            if found <= tol * 0.5 * xx or done >= limit or count == 0:
+            if found <= tol * 0.5 * xx or done >= limit or largest <= 1.0 + over:
                 break
             done, before = done + 1, np.inf
-            count = largest_first(worst, size, count, max(AT_ONCE, k // 2))
+            wanted = max(AT_ONCE, k // 2)
+            count = violators(q, maxima, 1.0 + over, wanted, sided, worst, size)
             for c in range(count):
                 j = worst[c]
                 row = gram[j]
