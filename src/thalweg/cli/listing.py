@@ -18,6 +18,7 @@ FAMILIES = Registry(
     Member("optimizers", "thalweg.optim:OPTIMIZERS", "for --optimizers"),
     Member("schedules", "thalweg.steps:SCHEDULES", "for --space schedule=…"),
     Member("solvers", "thalweg.sparse:SOLVERS", "sparse inference"),
+    Member("encoders", "thalweg.sparse.encoders:ENCODERS", "guess the codes in one pass"),
     Member("penalties", "thalweg.sparse:PENALTIES", "what makes codes sparse"),
 )
 

@@ -85,6 +85,7 @@ _LAZY = {
     "learn_dictionary": "thalweg.sparse.learning:learn_dictionary",
     "LISTA": "thalweg.sparse.encoders:LISTA",
     "LCoD": "thalweg.sparse.encoders:LCoD",
+    "PSD": "thalweg.sparse.psd:PSD",
     "SparseCoder": "thalweg.sparse.estimators:SparseCoder",
     "DictionaryLearner": "thalweg.sparse.estimators:DictionaryLearner",
     "ListaEncoder": "thalweg.sparse.estimators:ListaEncoder",
