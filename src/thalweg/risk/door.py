@@ -224,8 +224,8 @@ def _check_loss(
         )
     if not bool(torch.isfinite(loss)):
         raise ValueError(
-            f"{name}: the loss at the initial weights is {float(loss.detach())}. Check the targets, "
-            "the initialisation and logs or divisions in the loss."
+            f"{name}: the loss at the initial weights is {float(loss.detach())}. Check targets, "
+            "initialisation and logs or divisions in the loss."
         )
     if not loss.requires_grad:
         raise ValueError(
