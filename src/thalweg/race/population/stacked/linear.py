@@ -67,8 +67,8 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        (dy,) = gradients
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        (dy,) = grad_outputs
         rows, y = ctx.saved_tensors
         k, weight, bias, shape = ctx.use
         if y is not None:

@@ -63,8 +63,8 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        (d,) = gradients
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        (d,) = grad_outputs
         (gradient,) = ctx.saved_tensors
         scaled = gradient.view(len(d), -1) * d[:, None]
         return scaled.view(gradient.shape), None, None, None

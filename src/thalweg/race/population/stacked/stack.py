@@ -74,8 +74,8 @@ class _Take(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        ctx.ref.add(gradients[0])
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        ctx.ref.add(grad_outputs[0])
         return None, None
 
 
