@@ -67,7 +67,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore
         (dy,) = grad_outputs
         rows, y = ctx.saved_tensors
         k, weight, bias, shape = ctx.use

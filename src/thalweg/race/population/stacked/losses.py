@@ -63,7 +63,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore
         (d,) = grad_outputs
         (gradient,) = ctx.saved_tensors
         scaled = gradient.view(len(d), -1) * d[:, None]

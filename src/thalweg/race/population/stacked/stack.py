@@ -74,7 +74,7 @@ class _Take(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore
         ctx.ref.add(grad_outputs[0])
         return None, None
 
