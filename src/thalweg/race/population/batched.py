@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.race.population.base import Advanced, Tick
 from thalweg.race.population.flock import Flock
@@ -82,6 +82,7 @@ class Chunk:
         labels: The engine's indices, kept ones in the flock's order.
         step: Steps done.
         pending: Members that arrived and were not yet handed out, with the step they arrived at.
+        leaving: Members that go along up to a step and are dropped then.
     """
 
     def __init__(self, engine: Batched, labels: Sequence[int]) -> None:
@@ -89,6 +90,7 @@ class Chunk:
         self.labels = list(labels)
         self.step = 0
         self.pending: dict[int, tuple[int, Advanced]] = {}
+        self.leaving: dict[int, int] = {}
         self._live: tuple[Flock, Gradients] | None = None
         self._outputs: dict[str, Outputs] = {}
 
@@ -141,6 +143,7 @@ class Chunk:
     def train(self, stop: int, tick: Tick) -> None:
         """Bring all members to ``stop``; what arrived (or diverged) is pending afterwards."""
         first = self.step
+        self.keep({i for i in self.labels if self.leaving.get(i, stop) > first})
         totals = dict.fromkeys(self.labels, 0.0)
         self._outputs.clear()
         while self.step < stop and self.labels:
@@ -187,7 +190,12 @@ class Chunk:
             found = outputs.score(risk, label, part)
             if found is not None:
                 return found
-        return risk.score(flock.module(flock.labels.index(label)), part)
+        return risk.score(self.module(label), part)
+
+    def module(self, label: int) -> nn.Module:
+        """One member as an ordinary module, good until the next one is asked for."""
+        flock, _ = self.live()
+        return flock.module(flock.labels.index(label))
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on, JSON and tensors mixed."""
@@ -195,7 +203,8 @@ class Chunk:
             (stop, a.index, a.train_loss, a.evaluations, a.finite)
             for stop, a in self.pending.values()
         ]
-        made: dict[str, Any] = {"labels": list(self.labels), "step": self.step, "pending": pending}
+        made: dict[str, Any] = {"labels": list(self.labels), "step": self.step}
+        made |= {"pending": pending, "leaving": dict(self.leaving)}
         if self.labels and (self.started or self.step):
             made["flock"] = self.live()[0].export()
         return made
@@ -203,7 +212,7 @@ class Chunk:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
         self.keep(set(state["labels"]))
-        self.step = state["step"]
+        self.step, self.leaving = state["step"], dict(state["leaving"])
         self.pending = {
             index: (stop, Advanced(index, loss, evaluations, finite))
             for stop, index, loss, evaluations, finite in state["pending"]
@@ -265,7 +274,8 @@ class Batched:
     def advance(self, step: int, only: Sequence[int], tick: Tick) -> Iterator[Advanced]:
         """Train the chunks of the members in ``only`` up to ``step``; yield those members.
 
-        Chunk mates of a member in ``only`` are trained with it, unless ``step`` is the end.
+        Chunk mates of a member in ``only`` are trained with it, for a member's bits may depend on
+        how many others there are.
         """
         wanted = set(only)
         for chunk in self._chunks:
@@ -277,8 +287,6 @@ class Batched:
                 del chunk.pending[index]
             if chunk.step < step and wanted.intersection(chunk.labels):
                 self._make_room(chunk)
-                if step >= self.total:  # the others have ended before: nobody asks for them again
-                    chunk.keep(wanted)
                 chunk.train(step, tick)
             for index in sorted(mine.intersection(chunk.pending)):
                 if chunk.pending[index][0] != step:
@@ -292,9 +300,26 @@ class Batched:
         self._make_room(chunk)
         return chunk.score(index, part)
 
-    def drop(self, indices: Sequence[int]) -> None:
-        """Forget these members."""
+    def module(self, index: int) -> nn.Module:
+        """One member's model; its numbers are overwritten when another one is asked for."""
+        chunk = self._of[index]
+        self._make_room(chunk)
+        return chunk.module(index)
+
+    def drop(self, indices: Sequence[int], at: int | None = None) -> None:
+        """Forget these members.
+
+        Args:
+            indices: Who.
+            at: The step that they had reached when they were first dropped; None: the present
+                one. A chunk that is behind it (its state was lost) takes them along so far: then
+                the others repeat their path bit by bit.
+        """
         gone = set(indices)
+        for chunk in self._chunks if at is not None else ():
+            late = gone.intersection(chunk.labels) if chunk.step < at else set()
+            chunk.leaving.update(dict.fromkeys(late, at))
+            gone -= late
         for chunk in self._chunks:
             left = set(chunk.labels) - gone
             if len(left) == len(chunk.labels):
