@@ -13,6 +13,7 @@ from torch import Tensor
 
 from thalweg.sparse.energy import Energy
 from thalweg.sparse.solvers.base import LASSO_LIKE, Options, Solve, Solver
+from thalweg.sparse.solvers.kernels.active import empty
 from thalweg.sparse.solvers.kernels.gram_free import OPEN, Sets, room_for, round_free, start_sets
 from thalweg.sparse.solvers.kernels.working_set import solve_gram
 
@@ -85,7 +86,7 @@ def _with_gram(problem: _Scaled, tol: float, limit: int, threads: int) -> Solve:
 
         def part(rows: slice) -> None:
             some = [a[rows] if len(a) else a for a in given]
-            how = (problem.sided, tol, limit, capacity, scale)
+            how = (problem.sided, tol, limit, capacity, empty(capacity), scale)
             solve_gram(*fixed, *some, *how, z[rows], its[rows])
 
         in_threads(part, len(x), threads)
@@ -110,7 +111,7 @@ def _gram_free(problem: _Scaled, tol: float, limit: int, threads: int) -> Solve:
         signals, residual, rounds = x.numpy(), r.numpy(), np.zeros(len(x), np.int64)
         which = np.nonzero(signals.any(1))[0]
         if starts is not None:
-            start_sets(which, sets, most, starts, rows, norms, signals, residual, problem.sided)
+            start_sets(which, sets, starts, rows, norms, signals, residual, problem.sided)
         for done in range(left):
             q = (r[which] @ problem.columns).numpy()
 

@@ -11,7 +11,7 @@ from collections import namedtuple
 import numpy as np
 
 from thalweg.sparse.solvers.kernels import compiled, inlined
-from thalweg.sparse.solvers.kernels.inverse import border, drop, multiply
+from thalweg.sparse.solvers.kernels.inverse import border, drop, multiply, padded
 from thalweg.sparse.solvers.kernels.pricing import duality_gap
 
 # atoms, sign, u, products Dᵀx on the support, inverse (rows padded), three scratch vectors
@@ -169,57 +169,42 @@ def _dot(u: np.ndarray, v: np.ndarray) -> float:
 
 
 @compiled
-def _enlist(
-    s: Active,
-    k: int,
-    j: int,
-    u: float,
-    gram: np.ndarray,
-    atoms: np.ndarray,
-    norms: np.ndarray,
-    x: np.ndarray,
-) -> int:
-    """Add atom j with coefficient ``u`` as it is, unless it depends on the others; returns k."""
-    product = products(s, k, j, gram, atoms, x)
-    multiply(s.inverse, s.a, k, s.d)
-    complement = norms[j]
-    for i in range(k):
-        complement -= s.a[i] * s.d[i]
-    if complement > DEPENDENT * norms[j]:
-        border(s.inverse, k, s.d, complement)
-        k = append(s, k, j, 1.0 if u > 0.0 else -1.0, u, product)
-    return k
-
-
-@compiled
-def begin(
-    s: Active,
-    most: int,
-    start: np.ndarray,
-    gram: np.ndarray,
-    atoms: np.ndarray,
-    norms: np.ndarray,
-    x: np.ndarray,
-    sided: bool,
-) -> int:
-    """Let in the support of a start, ``most`` atoms of it; returns how many."""
-    k = 0
-    for j in range(start.shape[0]):
-        if start[j] != 0.0 and k < most and not (sided and start[j] < 0.0):
-            k = _enlist(s, k, j, start[j], gram, atoms, norms, x)
-    return k
-
-
-@compiled
 def rebuild(
     s: Active, k: int, gram: np.ndarray, atoms: np.ndarray, norms: np.ndarray, x: np.ndarray
 ) -> int:
-    """Compute the inverse afresh when updates have worn it out; returns k."""
-    kept = 0
+    """Compute the inverse afresh for the k atoms listed; returns how many are independent.
+
+    For a start, and where updates have worn the inverse out. Atoms that depend on those before them
+    are dropped, so are those whose coefficient is zero.
+    """
+    kept, width = 0, padded(k)
     for i in range(k):
-        if s.u[i] != 0.0:
-            kept = _enlist(s, kept, s.atoms[i], s.u[i], gram, atoms, norms, x)
+        for t in range(width):
+            s.inverse[i, t] = 0.0
+    for i in range(k):
+        j, u = s.atoms[i], s.u[i]
+        if u != 0.0:
+            product = products(s, kept, j, gram, atoms, x)
+            multiply(s.inverse, s.a, kept, s.d)
+            complement = norms[j]
+            for t in range(kept):
+                complement -= s.a[t] * s.d[t]
+            if complement > DEPENDENT * norms[j]:
+                border(s.inverse, kept, s.d, complement)
+                kept = append(s, kept, j, 1.0 if u > 0.0 else -1.0, u, product)
     return kept
+
+
+@compiled
+def listed(s: Active, start: np.ndarray, sided: bool) -> int:
+    """Write down the support of a start, as much of it as there is room for; returns its size."""
+    k = 0
+    for j in range(start.shape[0]):
+        v = start[j]
+        if v != 0.0 and k + 1 < s.u.shape[0] and not (sided and v < 0.0):
+            s.atoms[k], s.u[k] = j, v
+            k += 1
+    return k
 
 
 @inlined

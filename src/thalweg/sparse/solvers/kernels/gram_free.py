@@ -14,9 +14,9 @@ from thalweg.sparse.solvers.kernels import compiled
 from thalweg.sparse.solvers.kernels.active import (
     Active,
     admit,
-    begin,
     gap,
     largest_norm,
+    listed,
     products,
     rebuild,
     settle,
@@ -83,7 +83,6 @@ def _view(sets: Sets, sample: int, a: np.ndarray, d: np.ndarray, e: np.ndarray) 
 def start_sets(
     which: np.ndarray,
     sets: Sets,
-    most: int,
     starts: np.ndarray,
     atoms: np.ndarray,
     norms: np.ndarray,
@@ -97,7 +96,7 @@ def start_sets(
     none = np.empty((0, 0))
     for sample in which:
         s = _view(sets, sample, a, d, e)
-        k = begin(s, most, starts[sample], none, atoms, norms, x[sample], sided)
+        k = rebuild(s, listed(s, starts[sample], sided), none, atoms, norms, x[sample])
         sets.size[sample] = k
         _residual(s, k, atoms, x[sample], r[sample])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from thalweg.sparse.solvers.kernels import compiled
+from thalweg.sparse.solvers.kernels import compiled, inlined
 
 BLOCK = 16  # entries of q looked at together
 AT_ONCE = 16  # violators let in per round at least; half the support if that is more
@@ -34,6 +34,21 @@ def block_maxima(q: np.ndarray, sided: bool, maxima: np.ndarray) -> float:
     return largest
 
 
+@inlined
+def _keep(atoms: np.ndarray, size: np.ndarray, count: int, wanted: int, atom: int, v: float) -> int:
+    """Insert into the list of the ``wanted`` largest, kept in falling order; returns its length."""
+    if count == wanted:
+        if v <= size[count - 1]:
+            return count
+        count -= 1
+    i = count - 1
+    while i >= 0 and size[i] < v:
+        size[i + 1], atoms[i + 1] = size[i], atoms[i]
+        i -= 1
+    size[i + 1], atoms[i + 1] = v, atom
+    return count + 1
+
+
 @compiled
 def violators(
     q: np.ndarray,
@@ -52,61 +67,17 @@ def violators(
     blocks, count = (q.shape[0] + BLOCK - 1) // BLOCK, 0
     for b in range(blocks):
         if maxima[b] > threshold:
-            size[count] = maxima[b]
-            count += 1
-    if count > wanted:
-        _select(atoms, size, count, wanted)
-        lowest = size[0]
-        for c in range(wanted):
-            lowest = min(lowest, size[c])
-        threshold = max(threshold, lowest * (1.0 - 1e-12))
+            count = _keep(atoms, size, count, wanted, b, maxima[b])
+    if count == wanted:
+        threshold = max(threshold, size[count - 1] * (1.0 - 1e-12))
     count = 0
     for b in range(blocks):
         if maxima[b] > threshold:
             for j in range(b * BLOCK, min(b * BLOCK + BLOCK, q.shape[0])):
                 v = q[j] if sided else abs(q[j])
                 if v > threshold:
-                    atoms[count], size[count] = j, v
-                    count += 1
-    return _largest_first(atoms, size, count, wanted)
-
-
-@compiled
-def _largest_first(atoms: np.ndarray, size: np.ndarray, count: int, wanted: int) -> int:
-    """Put the ``wanted`` largest in front, in falling order; returns how many there are."""
-    if count > wanted:
-        _select(atoms, size, count, wanted)
-        count = wanted
-    for c in range(1, count):
-        v, atom, i = size[c], atoms[c], c - 1
-        while i >= 0 and size[i] < v:
-            size[i + 1], atoms[i + 1] = size[i], atoms[i]
-            i -= 1
-        size[i + 1], atoms[i + 1] = v, atom
+                    count = _keep(atoms, size, count, wanted, j, v)
     return count
-
-
-@compiled
-def _select(atoms: np.ndarray, size: np.ndarray, count: int, wanted: int) -> None:
-    low, high = 0, count - 1  # Hoare's quickselect
-    while low < high:
-        pivot, i, j = size[(low + high) // 2], low, high
-        while i <= j:
-            while size[i] > pivot:
-                i += 1
-            while size[j] < pivot:
-                j -= 1
-            if i <= j:
-                size[i], size[j] = size[j], size[i]
-                atoms[i], atoms[j] = atoms[j], atoms[i]
-                i += 1
-                j -= 1
-        if wanted - 1 <= j:
-            high = j
-        elif wanted - 1 >= i:
-            low = i
-        else:
-            break
 
 
 @compiled

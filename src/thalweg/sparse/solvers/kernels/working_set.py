@@ -8,18 +8,15 @@ from thalweg.sparse.solvers.kernels import compiled
 from thalweg.sparse.solvers.kernels.active import (
     Active,
     admit,
-    begin,
-    empty,
     gap,
     largest_norm,
+    listed,
     rebuild,
     settle,
     slack,
 )
 from thalweg.sparse.solvers.kernels.inverse import padded
 from thalweg.sparse.solvers.kernels.pricing import AT_ONCE, BLOCK, block_maxima, violators
-
-_empty = compiled(empty)
 
 
 @compiled
@@ -68,6 +65,7 @@ def solve_gram(
     tol: float,
     limit: int,
     capacity: int,
+    s: Active,
     scale: np.ndarray,
     codes: np.ndarray,
     rounds: np.ndarray,
@@ -76,17 +74,18 @@ def solve_gram(
 
     ``atoms = Dᵀ (m, n)``, ``gram (m, m)`` with diagonal ``norms``, ``products = x D (b, m)``,
     ``squares = ‖x‖² (b,)``.
-    ``starts`` is ``(b, m)`` or has no rows; ``scale (m,)`` takes ``u`` to codes.
-    Writes ``codes (b, m)`` and ``rounds (b,)``.
+    ``s`` has room for ``capacity`` atoms and is left empty. ``starts`` is ``(b, m)`` or has no rows;
+    ``scale (m,)`` takes ``u`` to codes. Writes ``codes (b, m)`` and ``rounds (b,)``.
     """
     b, m = products.shape
-    s, q = _empty(capacity), np.empty(m)
+    q = np.empty(m)
     worst, size = np.empty(m, np.int64), np.empty(m)
     maxima, top = np.empty(m // BLOCK + 1), largest_norm(norms)
     for sample in range(b):
         q0, xx, k, used = products[sample], squares[sample], 0, 0
         if starts.shape[0] > 0 and xx > 0.0:
-            k = begin(s, capacity, starts[sample], gram, atoms, norms, x[sample], sided)
+            k = listed(s, starts[sample], sided)
+            k = used = rebuild(s, k, gram, atoms, norms, x[sample])
         _correlations(q, q0, gram, s, k)
         done, repairs, before, over = 0, 0, np.inf, slack(xx, top)
         while xx > 0.0:
