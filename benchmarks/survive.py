@@ -1,7 +1,7 @@
 """Does everything survive? kill -9, damaged files, failing disks: one table, exit code 1 if not.
 
-    python benchmarks/survive.py                       the whole campaign (about ten minutes)
-    python benchmarks/survive.py --kills 20 --states 50 --mutations 500 --only races
+    python benchmarks/survive.py                       the whole campaign (about fifteen minutes)
+    python benchmarks/survive.py --only races --kills 20 --engines looped
 
 Results go to ``benchmarks/results/survive.json``.
 """
@@ -129,12 +129,15 @@ def main(words: list[str]) -> int:
     jobs = [job for part, of in parts.items() if asked.only in (None, part) for job in of]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = dict(pool.map(_run, jobs))
+    if asked.only and asked.results.exists():  # the other parts stay as they were last time
+        results = json.loads(asked.results.read_text())["results"] | results
     failures = sum(len(found["failures"]) for found in results.values())
     kills = {k: found["kills"] for k, found in results.items() if "kills" in found}
     races = sum(n for name, n in kills.items() if name.startswith("race"))
     summary = {
         "kills of races": races,
-        "configurations": len({name for name in kills if name.startswith("race")}),
+        "configurations": len({n.split(" | ")[2] for n in kills if n.startswith("race")}),
+        "engines": sorted({n.split(" | ")[1] for n in kills if n.startswith("race")}),
         "acknowledged rows": sum(found.get("acknowledged", 0) for found in results.values()),
         "kills while saving": sum(kills.values()) - races,
         "mutations": sum(found.get("trials", 0) for found in results.values()),

@@ -8,7 +8,6 @@ after everything it was told is safe on disk.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import os
 import signal
@@ -17,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+CANNOT = 9  # exit code: the engine asked for has no rule for this task
 
 
 class Server:
@@ -100,9 +101,12 @@ def race(acks: int, arguments: dict[str, Any]) -> None:
 
     Journal.put = put
     task = load_task(arguments.pop("task"))
-    if "engine" not in inspect.signature(run_race).parameters:
-        arguments.pop("engine", None)
-    run_race(task, **arguments)
+    try:
+        run_race(task, **arguments)
+    except ValueError as error:
+        if "cannot run this task" not in str(error):
+            raise
+        os._exit(CANNOT)
 
 
 def append(acks: int, arguments: dict[str, Any]) -> None:

@@ -70,6 +70,9 @@ def bare(answer):
     for key in ("seconds", "run", "command"):
         record.pop(key)
     record["plan"].pop("seconds_per_evaluation")
+    for choice in record["plan"].get("engines", {}).values():
+        for timing in ("gradients_per_second", "seconds", "reasons"):
+            choice.pop(timing, None)
     return record
 
 
@@ -112,6 +115,22 @@ def test_stopped_at_any_write_it_ends_as_if_it_had_not_been(
     assert bare(answer) == calm[0]
     assert rows(tmp_path / "run") == calm[1]
     assert list((tmp_path / "run").glob("checkpoints/*")) == []
+
+
+@pytest.mark.parametrize("engine", ["stacked", "vmap"])
+def test_a_population_stopped_between_rows_and_state_goes_on_alike(
+    engine, run_race, task, tmp_path, monkeypatch
+):
+    asked = ASKED | {"engine": engine}
+    calm = run_race(task, OPTIMISERS, run=tmp_path / "calm", **asked)
+    assert calm.plan["engine"] == engine
+    for owner, method, k in ((Journal, "put", 3), (Journal, "put", 14), (Checkpoints, "save", 2)):
+        with monkeypatch.context() as patched:
+            stop_at(patched, owner, method, k, before=False)
+            with pytest.raises(Stopped):
+                run_race(task, OPTIMISERS, run=tmp_path / "run", fresh=True, **asked)
+        assert bare(run_race(task, OPTIMISERS, run=tmp_path / "run", **asked)) == bare(calm)
+        assert rows(tmp_path / "run") == rows(tmp_path / "calm")
 
 
 def test_stopped_again_and_again_it_still_ends_the_same(go, calm, tmp_path, monkeypatch):
