@@ -15,6 +15,7 @@ import pytest
 import thalweg as tw
 from thalweg.race import driver
 from thalweg.race.executors.local import Workers
+from thalweg.race.executors.messages import Arrived
 from thalweg.race.executors.pool import Pool
 from thalweg.race.executors.setup import open_pool
 from thalweg.race.fingerprint import fingerprint
@@ -116,6 +117,30 @@ def test_killed_workers_go_on_from_saved_states(tmp_path, undisturbed, saving_al
     assert (rows(tmp_path / "run"), found.to_dict()["table"]) == undisturbed
 
 
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_that_stack_members_may_be_killed_too(tmp_path, monkeypatch, workers):
+    """Members of a stack are trained together; not even their number may touch their bits."""
+    task = tw.load_task("digits-mlp")
+    how = {"optimizers": ("sgd", "adam"), "lrs": [0.003, 0.01, 0.03, 0.1], "evaluations": 80}
+    how |= {"engine": "stacked", "threads": 1}
+    alone = tw.race(task, **how, run=tmp_path / "undisturbed")
+    shots, listen = [10, 40], Pool.receive
+
+    def receive(pool):
+        for slot, answer in listen(pool):
+            if shots and isinstance(answer, Arrived) and answer.step >= shots[0]:
+                shots.pop(0)
+                os.kill(pool.pids[slot], signal.SIGKILL)
+            yield slot, answer
+
+    monkeypatch.setattr(Pool, "receive", receive)
+    found = tw.race(task, **how, workers=workers, run=tmp_path / "run")
+    assert not shots
+    assert found.plan["engine"] == alone.plan["engine"] == "stacked"
+    assert rows(tmp_path / "run") == rows(tmp_path / "undisturbed")
+    assert found.to_dict()["table"] == alone.to_dict()["table"]
+
+
 def test_a_worker_that_dies_again_and_again_ends_the_race(tmp_path):
     task = load(tmp_path, every=1)
     for n in range(9):
@@ -147,7 +172,8 @@ def test_a_race_stopped_in_the_middle_goes_on_from_its_states(tmp_path, undistur
 
 def test_a_state_holds_what_arrived_but_was_not_yielded(tmp_path):
     risk = Risk(load(tmp_path), "cpu")
-    plan = {"workers": 2, "threads": 1, "stochastic": True, "engine": "looped"}
+    plan = {"workers": 2, "threads": 1, "stochastic": True}
+    plan["engines"] = {"10": {"engine": "looped", "chunk": 1}}
     asked = {"seed": 0, "data": fingerprint(risk)}
     runs = [
         Member(Configuration("sgd", (("lr", lr),), 10), seed)
