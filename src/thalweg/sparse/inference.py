@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -115,7 +116,9 @@ def encode(
     )
     sink = Sink(signals, energy, options, output)
     if signals.shape[0]:
-        solve = method.prepare(energy, options)
+        # float32 codes are solved to half the tolerance: the other half is for rounding them
+        margin = 0.5 if signals.dtype == torch.float32 else 1.0
+        solve = method.prepare(energy, replace(options, tol=margin * options.tol))
         for begin in range(0, signals.shape[0], size):
             end = min(begin + size, signals.shape[0])
             x = signals.rows(begin, end)

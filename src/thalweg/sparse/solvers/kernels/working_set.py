@@ -74,8 +74,8 @@ def solve_gram(
 
     ``atoms = Dᵀ (m, n)``, ``gram (m, m)`` with diagonal ``norms``, ``products = x D (b, m)``,
     ``squares = ‖x‖² (b,)``.
-    ``s`` has room for ``capacity`` atoms and is left empty. ``starts`` is ``(b, m)`` or has no rows;
-    ``scale (m,)`` takes ``u`` to codes. Writes ``codes (b, m)`` and ``rounds (b,)``.
+    ``s`` has room for ``capacity`` atoms and is left empty. ``starts`` is ``(b, m)`` or has no
+    rows; ``scale (m,)`` takes ``u`` to codes. Writes ``codes (b, m)`` and ``rounds (b,)``.
     """
     b, m = products.shape
     q = np.empty(m)
