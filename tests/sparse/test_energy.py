@@ -1,3 +1,6 @@
+import doctest
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -67,3 +70,22 @@ def test_distance_is_zero_only_at_the_minimiser():
     # at best + 1/4 the second entry is on: c = 1/4 must be 1, it misses by 3/4
     assert float(energy.distance(x, best + 0.25)) == 0.75
     assert float(energy.certificate(x, best).gap) == pytest.approx(0.0, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "linalg.operator",
+        "linalg.power",
+        "sparse.inference",
+        "sparse.penalties.base",
+        "sparse.penalties.l1",
+        "sparse.penalties.elastic_net",
+        "sparse.penalties.group",
+        "sparse.penalties.k_sparse",
+    ],
+)
+def test_examples_in_docstrings_are_true(module):
+    found = doctest.testmod(importlib.import_module(f"thalweg.{module}"))
+    assert found.attempted > 0
+    assert found.failed == 0

@@ -60,8 +60,8 @@ class Penalty(ABC):
 def soft_threshold(v: Tensor, threshold: float | Tensor) -> Tensor:
     """Shrink towards zero: ``sign(v) max(|v| - threshold, 0)``; scalar or vector threshold.
 
-    >>> soft_threshold(torch.tensor([-2.0, 0.5, 3.0]), 1.0)
-    tensor([-1., 0., 2.])
+    >>> soft_threshold(torch.tensor([-2.0, 0.5, 3.0]), 1.0).tolist()
+    [-1.0, 0.0, 2.0]
     """
     return v - v.clamp(min=-threshold, max=threshold)  # pyrefly: ignore
 

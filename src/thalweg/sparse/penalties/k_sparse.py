@@ -16,8 +16,8 @@ from thalweg.sparse.penalties.base import Penalty
 class KSparse(Penalty):
     r"""Zero where :math:`\|z\|_0 \le k`, infinite elsewhere. Not convex: there is no duality gap.
 
-    >>> KSparse(1).prox(torch.tensor([3.0, -4.0]), 1.0)
-    tensor([0., -4.])
+    >>> KSparse(1).prox(torch.tensor([3.0, -4.0]), 1.0).tolist()
+    [0.0, -4.0]
 
     Args:
         k: How many entries may differ from zero, at least 1.
