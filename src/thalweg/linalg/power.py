@@ -27,7 +27,9 @@ def power_iteration(
     Stops when the residual is below ``tol |λ|``; then an eigenvalue lies within ``residual`` of the
     answer. That it is the *largest* one is likely, not certain: the start might miss its vector.
 
-    >>> round(power_iteration(DenseOperator(torch.diag(torch.tensor([1.0, -3.0])))).value, 5)
+    >>> from thalweg.linalg import DenseOperator
+    >>> op = DenseOperator(torch.tensor([[1.0, 0.0], [0.0, -3.0]]))
+    >>> round(power_iteration(op).value, 5)
     -3.0
 
     Args:
