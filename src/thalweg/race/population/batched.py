@@ -316,8 +316,10 @@ class Batched:
                 the others repeat their path bit by bit.
         """
         gone = set(indices)
-        for chunk in self._chunks if at is not None else ():
-            late = gone.intersection(chunk.labels) if chunk.step < at else set()
+        for chunk in self._chunks:
+            if at is None or chunk.step >= at:
+                continue
+            late = gone.intersection(chunk.labels)
             chunk.leaving.update(dict.fromkeys(late, at))
             gone -= late
         for chunk in self._chunks:

@@ -12,8 +12,10 @@ from thalweg.race.population.flat import Unsupported
 from thalweg.race.population.flock import Flock
 from thalweg.race.population.stacked import losses as ways
 from thalweg.race.population.stacked.calls import watch
+from thalweg.race.population.stacked.linear import Linear
 from thalweg.race.population.stacked.losses import Intercept
 from thalweg.race.population.stacked.stack import Stack
+from thalweg.race.population.stacked.tape import AGAIN, Tape, Watch
 from thalweg.race.population.stacked.twin import build, replaced
 from thalweg.race.population.stacked.wide import Wide
 from thalweg.risk import source, tree
@@ -46,6 +48,7 @@ class Stacked:
         self.solo_differs = any(isinstance(leaf, Wide) for leaf in self.stack.leaves)
         self._loss: Callable[[Any, Any], Tensor] | None = None
         self._plain = self._known_loss()
+        self._tape: Tape | None = None
 
     def _known_loss(self) -> str | None:
         task, data = self.task, self.flock.risk.train
@@ -69,18 +72,46 @@ class Stacked:
         """The loss of every member ``(K,)`` at ``step``; their gradients go to ``flock.g``."""
         stack = self.stack
         stack.begin(step, self.stochastic)
+        if self._tape is not None and step % AGAIN:
+            return self._taped(self._tape, self.flock.batches(step))
         batch = self._fold(self.flock.batches(step))
         if self.task.forward != "pair":
             with Intercept(stack):
                 found = self.task.loss(self.twin, batch)
             losses = self._backward(found)
         else:
-            output = self._forward(batch[0])
+            output = self._watched(batch[0], batch[1])
             losses = self._pair(output, batch[1])
         stack.forget_inputs()
         left = stack.untouched()
         if left:
             raise Unsupported(f"parameter '{left[0]}' received no gradient at step {step}")
+        return losses
+
+    def _watched(self, inputs: Any, target: Any) -> Any:
+        """The forward pass, with a look whether it is a row of layers that a tape can run."""
+        if self._plain is None or not all(isinstance(leaf, Linear) for leaf in self.stack.leaves):
+            return self._forward(inputs)
+        watch = Watch()
+        with watch.over(self.stack.leaves):
+            output = self._forward(inputs)
+        layers = watch.row(inputs, output, self.stack.leaves)
+        if self._tape is not None and layers != list(self._tape.layers):
+            raise Unsupported("the forward pass is another one than some steps ago")
+        if layers is not None and (self._plain == "entropy" or output.shape == target.shape):
+            self._tape = Tape(self.stack, layers)
+        return output
+
+    def _taped(self, tape: Tape, batches: Sequence[Any]) -> Tensor:
+        flock, k = self.flock, self.stack.k
+        x, target = ([batch[i] for batch in batches] for i in (0, 1))
+        output = tape.forward(flock.spread([t.flatten(1) for t in x]))
+        if self._plain == "entropy":
+            y = target[0] if len(target) == 1 else flock.spread(target).flatten()
+            losses, d = ways.cross_entropy(output.flatten(0, 1), y, k)
+        else:
+            losses, d = ways.square(output, flock.spread(target).reshape(output.shape), k)
+        tape.backward(d.view(output.shape))
         return losses
 
     def _fold(self, batches: Sequence[Any]) -> Any:
@@ -114,10 +145,8 @@ class Stacked:
             torch.autograd.backward(output, d)
             return losses
         if self._plain == "square" and output.shape == target.shape:
-            rest = output.detach() - target
-            n = rest.numel() // k
-            losses = rest.square().view(k, n).mean(1)
-            torch.autograd.backward(output, rest.mul_(2.0 / n))
+            losses, d = ways.square(output.detach(), target, k)
+            torch.autograd.backward(output, d)
             return losses
         if self._loss is None:
             self.loss_name, self._loss = ways.pick(self.stack, self.task.loss, output, target)

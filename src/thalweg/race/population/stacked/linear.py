@@ -44,6 +44,31 @@ def linear(
     return _Linear.apply(x, stack.anchor, stack.k, weight, bias, relu)
 
 
+def forward(rows: Tensor, weight: Ref, bias: Ref | None, relu: bool) -> Tensor:
+    """``(K, r, outputs)`` of ``(K, r, inputs)``."""
+    w = weight.value
+    if bias is None:
+        y = torch.bmm(rows, w.mT)
+    else:
+        y = torch.baddbmm(bias.value[:, None], rows, w.mT)
+    return y.relu_() if relu else y
+
+
+def backward(
+    d: Tensor, rows: Tensor, y: Tensor | None, weight: Ref, bias: Ref | None, passes: bool
+) -> Tensor:
+    """Put the parameters' gradients in their place; return the input's if it ``passes`` on.
+
+    ``y`` is the output where a ReLU was fused.
+    """
+    if y is not None:
+        d = torch.ops.aten.threshold_backward(d, y, 0)
+    weight.add_product(d.mT, rows)
+    if bias is not None:
+        bias.add_sum(d)
+    return torch.bmm(d, weight.value) if passes else d
+
+
 class _Linear(torch.autograd.Function):
     """Weight gradients go straight to the flat buffer; only the input's is passed on."""
 
@@ -51,16 +76,8 @@ class _Linear(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, anchor: Tensor, k: int, weight: Ref, bias: Ref | None, relu: bool
     ) -> Tensor:
-        w = weight.value
-        rows = x.reshape(k, -1, w.shape[2])  # (K, r, inputs)
-        y = x.new_empty(*x.shape[:-1], w.shape[1])
-        out = y.view(k, -1, w.shape[1])
-        if bias is None:
-            torch.bmm(rows, w.mT, out=out)
-        else:
-            torch.baddbmm(bias.value[:, None], rows, w.mT, out=out)
-        if relu:
-            y.relu_()
+        rows = x.reshape(k, -1, weight.value.shape[2])
+        y = forward(rows, weight, bias, relu).view(*x.shape[:-1], -1)
         ctx.save_for_backward(rows, y if relu else None)
         ctx.use = k, weight, bias, x.shape
         return y
@@ -71,11 +88,8 @@ class _Linear(torch.autograd.Function):
         (dy,) = grad_outputs
         rows, y = ctx.saved_tensors
         k, weight, bias, shape = ctx.use
+        passes = ctx.needs_input_grad[0]
         if y is not None:
-            dy = torch.ops.aten.threshold_backward(dy, y, 0)
-        d = dy.reshape(k, -1, dy.shape[-1])  # (K, r, outputs)
-        weight.add_product(d.mT, rows)
-        if bias is not None:
-            bias.add_sum(d)
-        dx = torch.bmm(d, weight.value).view(shape) if ctx.needs_input_grad[0] else None
-        return dx, None, None, None, None, None
+            y = y.view(k, -1, y.shape[-1])
+        dx = backward(dy.reshape(k, -1, dy.shape[-1]), rows, y, weight, bias, passes)
+        return dx.view(shape) if passes else None, None, None, None, None, None

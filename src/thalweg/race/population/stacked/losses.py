@@ -15,9 +15,11 @@ from thalweg.race.population.flat import Unsupported
 from thalweg.race.population.stacked.attention import scaled_dot_product
 from thalweg.race.population.stacked.noise import dropout
 from thalweg.race.population.stacked.stack import Stack
+from thalweg.registry import resolve
 from thalweg.risk import tree
 
 IGNORED = -100
+FEW_CLASSES = 128  # up to which two scalar passes beat torch's reductions
 
 
 def cross_entropy(
@@ -27,13 +29,17 @@ def cross_entropy(
 
     Args:
         logits: ``(K n, C)``.
-        target: ``(K n,)`` classes.
+        target: ``(K n,)`` classes, or ``(n,)`` shared by all members.
         k: Members.
         ignored: A target that does not count; None: every target counts.
 
     Returns:
         Losses ``(K,)`` and their gradients ``(K n, C)``.
     """
+    if ignored is None and logits.device.type == "cpu" and logits.shape[1] <= FEW_CLASSES:
+        return _few_classes(logits.contiguous(), target, k)
+    if len(target) < len(logits):
+        target = target.repeat(k)
     shifted = logits - logits.amax(1, keepdim=True)
     p = shifted.exp()
     mass = p.sum(1, keepdim=True)
@@ -52,6 +58,22 @@ def cross_entropy(
     n = counted.view(k, -1).sum(1).to(p.dtype)
     share = torch.where(counted.view(k, -1), 1.0 / n[:, None], 0.0).reshape(-1, 1)
     return rows.view(k, -1).sum(1) / n, (p * share).masked_fill(~counted[:, None], 0.0)
+
+
+def _few_classes(logits: Tensor, target: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    shift, finish = (resolve(f"{__package__}.kernels:{name}") for name in ("shift", "finish"))
+    losses, shifted = logits.new_empty(k), torch.empty_like(logits)
+    shift(logits.numpy(), shifted.numpy())
+    p = shifted.exp()
+    finish(shifted.numpy(), p.numpy(), target.contiguous().numpy(), losses.numpy())
+    return losses, p
+
+
+def square(output: Tensor, target: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Mean squared error per member ``(K,)`` with its gradient."""
+    rest = output - target
+    n = rest.numel() // k
+    return rest.square().view(k, n).mean(1), rest.mul_(2.0 / n)
 
 
 class _CrossEntropy(torch.autograd.Function):

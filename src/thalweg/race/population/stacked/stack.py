@@ -42,13 +42,15 @@ class Ref:
         self.fresh = False
 
     def add_product(self, a: Tensor, b: Tensor) -> None:
-        """:meth:`add` of the matrix products ``a @ b``, written in place without a copy."""
+        """:meth:`add` of the matrix products ``a @ b``, with as few copies as the device allows."""
         if self.grad is None:
             return
-        if self.fresh:
+        if self.fresh and self.grad.device.type != "cpu":
             torch.bmm(a, b, out=self.grad)
+        elif self.fresh:  # into place, torch would multiply one member after another
+            self.grad.copy_(torch.bmm(a, b))
         else:
-            self.grad.baddbmm_(a, b)
+            self.grad.add_(torch.bmm(a, b))
         self.fresh = False
 
     def add_sum(self, rows: Tensor) -> None:
