@@ -67,7 +67,10 @@ def main() -> None:
         "two_wall_seconds": spread(two_all),
         "load": load(),
     }
-    keep("race_workers", **{f"{asked.task}, {alone.plan['engine']}": found})
+    keep(
+        "race_workers",
+        **{f"{asked.task}, {alone.executed} gradients, {alone.plan['engine']}": found},
+    )
 
 
 if __name__ == "__main__":
