@@ -54,7 +54,8 @@ class Wide(Leaf):
 def _widen(x: Tensor, k: int) -> Tensor:
     """``(K b, c, h, w)`` to ``(b, K c, h, w)``, channels last."""
     members = x.view(k, -1, *x.shape[1:]) if x.is_contiguous() else x.unflatten(0, (k, -1))
-    return members.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
+    wide = members.permute(1, 3, 4, 0, 2).flatten(3).permute(0, 3, 1, 2)
+    return wide.contiguous(memory_format=torch.channels_last)  # one channel: still a view
 
 
 def _narrow(h: Tensor, k: int) -> Tensor:
