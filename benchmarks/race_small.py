@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 
 import torch
 from race_plain import Batches, PlainRun, clocked, configurations, keep, load, spread
@@ -77,6 +78,8 @@ def measure(name: str, members: int, seconds: float, repeats: int):
     """Ratios of one task at one K."""
     lrs, seeds = FIELDS[members]
     task = tw.load_task(name)
+    recipe = tw.Recipe(batch_size=task.recipe.batch_size, order=task.recipe.order)
+    task = replace(task, recipe=recipe)  # no weight decay or schedule: Adam's default is the grid's
     risk = Risk(task, "cpu")
     stochastic = check(risk).stochastic
     field = configurations(("adam",), lrs, risk.batch_size())
