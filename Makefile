@@ -41,6 +41,14 @@ lint: $(VENV)/.developer  ## format, style, types and the import contract
 survive: $(VENV)/.developer  ## kill -9, damaged files, failing disks: the whole campaign (about fifteen minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/survive.py
 
+bench: $(VENV)/.developer  ## the race's benchmarks at small size, results into benchmarks/results (about ten minutes)
+	@$(PIP) install -c constraints.txt -e ".[bench]"
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_campaign.py --repeats 1
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_small.py --repeats 1
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_workers.py --repeats 1
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_memory.py --members 1 32
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_peers.py
+
 format: $(VENV)/.developer  ## rewrite the files in the house format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
