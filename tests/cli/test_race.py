@@ -27,7 +27,7 @@ def test_everything_said_is_handed_to_the_race(thalweg, stage, tmp_path):
     command = (
         "race digits --optimizers sgd,adamw --lrs 0.1,0.01 --space weight_decay=0,1e-4 "
         "--space schedule=cosine --seeds 2 --epochs 1.5 --run r --fresh --workers 2 --device cpu "
-        "--dtype float64 --seed 7 --no-cull --threads 1"
+        "--dtype float64 --seed 7 --no-cull --threads 1 --engine stacked"
     )
     assert thalweg(*command.split()).code == 0
     asked = dict(stage.asked)
@@ -49,6 +49,7 @@ def test_everything_said_is_handed_to_the_race(thalweg, stage, tmp_path):
         "dtype": "float64",
         "seed": 7,
         "cull": False,
+        "engine": "stacked",
         "threads": 1,
     }
 
