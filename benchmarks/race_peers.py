@@ -13,6 +13,7 @@ is judged by the accuracy that the exhaustive sweep found for it. CPU seconds ar
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import tempfile
 import time
@@ -186,6 +187,14 @@ def measure(side: str, training: Training, final) -> dict:
     }
 
 
+def _installed(side: str) -> bool:
+    package = side.split()[0]
+    if importlib.util.find_spec(package) is None:
+        print(f"{side}: {package} is not installed, left out")
+        return False
+    return True
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sides", nargs="*", default=list(SIDES))
@@ -194,13 +203,14 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # Optuna's about categorical grids
+    sides = [side for side in asked.sides if _installed(side)]
     training = Training(asked.batch_size)
     race(_task(asked.batch_size), asked.batch_size)  # imports
     (best, final), cpu, wall = clocked(lambda: exhaustive(training))
     rows = {"exhaustive": [{"cpu_seconds": cpu, "wall_seconds": wall, "gradients": 72_000}]}
     rows["exhaustive"][0] |= {"chosen": list(best), "accuracy_of_chosen": final[best]}
     for repeat in range(asked.repeats):
-        for side in asked.sides if repeat % 2 == 0 else reversed(asked.sides):
+        for side in sides if repeat % 2 == 0 else reversed(sides):
             rows.setdefault(side, []).append(measure(side, training, final))
     for side, runs in rows.items():
         last = runs[-1]

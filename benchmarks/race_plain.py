@@ -98,12 +98,14 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"median": median(values), "all": sorted(values)}
 
 
-def keep(name: str, **found: Any) -> None:
-    """Write results with the machine they were measured on; entries measured before are kept."""
+def keep(name: str, **found: dict[str, Any]) -> None:
+    """Write results, each with the processor it was measured on; others in the file are kept."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    known |= found | {"machine": machine(), "threads": torch.get_num_threads()}
+    here = machine()
+    known |= {key: entry | {"processor": here["processor"]} for key, entry in found.items()}
+    known |= {"machine": here, "threads": torch.get_num_threads()}
     path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
