@@ -50,4 +50,4 @@ def split(members: Sequence[Member], workers: int) -> list[tuple[int, ...]]:
 
 def _overlap(seed: int, start: float, length: float) -> float:
     """How much of the seed's unit interval lies in a worker's share of all seeds."""
-    return round(max(0.0, min(seed + 1, start + length) - max(seed, start)), 9)
+    return round(float(max(0.0, min(seed + 1, start + length) - max(seed, start))), 9)
