@@ -27,7 +27,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Batches:
-    """Minibatches of all seeds, cut in advance: epochs that are longer than memory are reused."""
+    """Minibatches of all seeds for all steps, cut in advance."""
 
     def __init__(self, risk: Risk, seeds: Sequence[int], batch_size: int, steps: int) -> None:
         order = risk.order(batch_size)

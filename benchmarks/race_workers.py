@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/race_workers.py [--task digits] [--repeats 3]
 
-Both sides train in worker processes' fashion or in this one, whole and with the start of the
-processes counted. The training alone is timed too: from the first result to the last. A machine
-with other work on its cores shows less than it could; the load stands beside the numbers.
+One worker is this process itself. Checks, probe, start of the processes and the journal are
+counted. A machine with other work on its cores shows less than it could; the load stands beside
+the numbers. Stacked members gain less: each process stacks half as many.
 """
 
 from __future__ import annotations
