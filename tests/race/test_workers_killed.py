@@ -18,9 +18,9 @@ from thalweg.race.executors.local import Workers
 from thalweg.race.executors.messages import Arrived
 from thalweg.race.executors.pool import Pool
 from thalweg.race.executors.setup import open_pool
-from thalweg.race.fingerprint import fingerprint
 from thalweg.race.space import Configuration, Member
 from thalweg.risk import Risk
+from thalweg.risk.fingerprint import fingerprint
 from thalweg.rundir.journal import Journal
 
 TASK = """

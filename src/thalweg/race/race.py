@@ -19,7 +19,6 @@ from thalweg.race.executors.local import Workers
 from thalweg.race.executors.pool import Pool
 from thalweg.race.executors.setup import open_pool, require_source
 from thalweg.race.executors.shards import shares
-from thalweg.race.fingerprint import fingerprint
 from thalweg.race.plan import ENGINES, LIVE_BYTES, Budget, Planner, batch_sizes
 from thalweg.race.population.base import Engine
 from thalweg.race.score import Comparison
@@ -29,6 +28,7 @@ from thalweg.records import Progress, Race
 from thalweg.registry import suggest
 from thalweg.risk import Risk
 from thalweg.risk.door import Facts, check
+from thalweg.risk.fingerprint import fingerprint
 from thalweg.rundir import RunDir
 from thalweg.rundir.machine import machine
 from thalweg.task import Task, task_source

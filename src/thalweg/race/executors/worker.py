@@ -38,9 +38,9 @@ from thalweg.race.executors.messages import (
     freeze,
     thaw,
 )
-from thalweg.race.fingerprint import fingerprint
 from thalweg.race.population.base import Advanced, Engine
 from thalweg.risk import Risk
+from thalweg.risk.fingerprint import fingerprint
 from thalweg.task import load_task
 from thalweg.task.execute import describe
 

@@ -7,7 +7,8 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-from thalweg.risk import Risk, tree
+from thalweg.risk import tree
+from thalweg.risk.risk import Risk
 from thalweg.risk.source import Resident, Source
 
 WHOLE = 2**26  # elements hashed whole; of larger tensors every k-th row
