@@ -271,3 +271,16 @@ class CodesReport(Record):
     def report(self, path: str | Path) -> Path:
         """Write one self-contained HTML page and return where it is."""
         return resolve("thalweg.report.page:write")([self], path)
+
+
+# Records of one area alone live in a file of their own, one line each here: ``records.Claim``.
+ELSEWHERE = {
+    "Claim": "thalweg.records_claims:Claim",
+    "Run": "thalweg.records_training:Run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ELSEWHERE:
+        return resolve(ELSEWHERE[name])
+    raise AttributeError(f"module 'thalweg.records' has no attribute {name!r}")
