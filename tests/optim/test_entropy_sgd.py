@@ -58,7 +58,14 @@ def test_the_outer_step_is_the_gradient_of_the_local_entropy_of_a_quadratic(aver
 @pytest.mark.parametrize("rescale", [True, False])
 def test_three_cycles_equal_the_recursion_written_out(nesterov, rescale) -> None:
     a, w = bowl()
-    setting = dict(lr=0.7, lr_inner=0.05, n_langevin=5, scope=0.3, scope_rate=0.1, average=0.6)
+    setting = {
+        "lr": 0.7,
+        "lr_inner": 0.05,
+        "n_langevin": 5,
+        "scope": 0.3,
+        "scope_rate": 0.1,
+        "average": 0.6,
+    }
     optimizer = EntropySGD(
         [w],
         **setting,
@@ -91,7 +98,7 @@ def test_three_cycles_equal_the_recursion_written_out(nesterov, rescale) -> None
 def test_an_ordinary_loop_and_a_closure_give_the_same_bits() -> None:
     a, w = bowl()
     twin = nn.Parameter(w.detach().clone())
-    setting = dict(n_langevin=4, noise=0.01, seed=3, scope=0.1)
+    setting = {"n_langevin": 4, "noise": 0.01, "seed": 3, "scope": 0.1}
     one, two = EntropySGD([w], **setting), EntropySGD([twin], **setting)
     for _ in range(3):
         one.step(closure_of(one, a, w))
@@ -188,10 +195,14 @@ def test_parameters_without_a_gradient_stay_where_they_are() -> None:
 def test_runaway_weights_are_warned_of_once() -> None:
     w = nn.Parameter(torch.ones(2))
     optimizer = EntropySGD([w], n_langevin=1, momentum=0.0, noise=0.0)
-    with pytest.warns(UserWarning, match="norm grew from"):
+
+    def grow() -> None:
         for _ in range(40):
             w.grad = -10.0 * w.detach()
             optimizer.step()
+
+    with pytest.warns(UserWarning, match="norm grew from"):
+        grow()
 
 
 @pytest.mark.parametrize("scheduler", ["StepLR", "CosineAnnealingLR"])

@@ -55,6 +55,9 @@ OPTIMIZERS = Registry(
 
 _PUBLIC = {
     "DeltaBarDelta": "thalweg.optim.delta_bar_delta:DeltaBarDelta",
+    "EntropySGD": "thalweg.optim.entropy_sgd:EntropySGD",
+    "NonlinearCG": "thalweg.optim.nonlinear_cg:NonlinearCG",
+    "Averaged": "thalweg.optim.averaging:Averaged",
     "Shell": "thalweg.optim.shell:Shell",
     "Population": "thalweg.optim.population:Population",
     **{member.target.partition(":")[2]: member.target for member in OPTIMIZERS},
