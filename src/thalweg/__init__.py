@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from thalweg.records import Codes as Codes
     from thalweg.records import Entry as Entry
     from thalweg.records import Race as Race
+    from thalweg.records_training import Run as Run
     from thalweg.task import Recipe as Recipe
     from thalweg.task import Task as Task
     from thalweg.task import load_task as load_task
+    from thalweg.training.fit import train as train
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,8 @@ _PUBLIC = {
     "Race": "thalweg.records:Race",
     "Entry": "thalweg.records:Entry",
     "Codes": "thalweg.records:Codes",
+    "Run": "thalweg.records_training:Run",
+    "train": "thalweg.training.fit:train",
 }
 _PACKAGES = ("optim", "race", "sparse", "steps")  # race is called as well: thalweg.race(task)
 

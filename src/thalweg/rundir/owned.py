@@ -18,7 +18,16 @@ JOURNAL = (
     "journal.sqlite-shm",
     "journal.sqlite-journal",
 )
-OWN = ("run.json", "race.json", "report.html", "checkpoints", *JOURNAL, "lock")
+OWN = (
+    "run.json",
+    "race.json",
+    "train.json",
+    "model.safetensors",
+    "report.html",
+    "checkpoints",
+    *JOURNAL,
+    "lock",
+)
 KEPT = ("run.json", "checkpoints", *JOURNAL, "lock")  # written by the run itself alone
 STATE = re.compile(r"[A-Za-z0-9_-]*-[0-9a-f]{12}\.\d{8,}\.(json|safetensors)")
 
