@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from thalweg.optim import OPTIMIZERS
-from thalweg.optim.methods import METHODS, check, defaults, line, make, method
+from thalweg.optim import METHODS, OPTIMIZERS
+from thalweg.optim.methods import check, defaults, line, make, method
 
 
 def test_whatever_races_can_be_trained_with() -> None:

@@ -15,7 +15,8 @@ EXAMPLE = "thalweg list optimizers"
 FAMILIES = Registry(
     "family",
     Member("tasks", "thalweg.task:TASKS", "what can be raced by name"),
-    Member("optimizers", "thalweg.optim:OPTIMIZERS", "for --optimizers"),
+    Member("optimizers", "thalweg.optim:OPTIMIZERS", "to race: for --optimizers"),
+    Member("methods", "thalweg.optim:METHODS", "to train with: for --optimizer"),
     Member("schedules", "thalweg.steps:SCHEDULES", "for --space schedule=…"),
     Member("solvers", "thalweg.sparse:SOLVERS", "sparse inference"),
     Member("encoders", "thalweg.sparse.encoders:ENCODERS", "guess the codes in one pass"),

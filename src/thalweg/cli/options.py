@@ -103,6 +103,24 @@ def parse_space(items: list[str] | None) -> dict[str, tuple[Any, ...]] | None:
     return space or None
 
 
+def parse_hyperparameters(items: list[str] | None) -> dict[str, Any]:
+    """Settings of one optimiser: ``["lr=0.1", "betas=(0.9,0.99)"]`` → a dictionary.
+
+    >>> parse_hyperparameters(["lr=0.1", "nesterov=false"])
+    {'lr': 0.1, 'nesterov': False}
+    """
+    found: dict[str, Any] = {}
+    for item in items or ():
+        name, equals, value = item.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name) or not value.strip():
+            raise ValueError(f"-o {item!r}: expected name=value, as in lr=0.1")
+        if name in found:
+            raise ValueError(f"-o {item!r}: {name} was given before")
+        found[name] = _value(value, item)
+    return found
+
+
 def _split(values: str, item: str) -> list[str]:
     """Cut at commas outside parentheses."""
     if not re.fullmatch(r"(?:[^()]|\([^()]*\))*", values):

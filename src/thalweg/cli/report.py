@@ -13,7 +13,8 @@ from thalweg.cli import options
 from thalweg.records import Record
 
 EXAMPLE = "thalweg report runs/digits"
-RECORDS = {"race.json": "Race"}  # what a run directory may hold, and the class of record
+# what a run directory may hold, and the class of record
+RECORDS = {"race.json": "Race", "train.json": "Run"}
 
 
 def report(

@@ -17,11 +17,13 @@ VERBS = Registry(
     "verb",
     Member("demo", "thalweg.cli.demo:demo", "A first race on real digits: under a minute."),
     Member("race", "thalweg.cli.race:race", "Which optimiser and learning rate for this task?"),
+    Member("train", "thalweg.cli.train:train", "Train with one optimiser; resumes bit for bit."),
     Member("report", "thalweg.cli.report:report", "Redraw the page of finished runs."),
     Member(
         "dictionary", "thalweg.cli.dictionary:dictionary", "Learn the atoms of images or arrays."
     ),
     Member("encode", "thalweg.cli.encode:encode", "Exact sparse codes, each with a certificate."),
+    Member("gap", "thalweg.cli.gap:gap", "What an autoencoder's encoder loses to its decoder."),
     Member("list", "thalweg.cli.listing:list_", "What can be named: tasks, optimisers and so on."),
 )
 

@@ -53,6 +53,30 @@ OPTIMIZERS = Registry(
     ),
 )
 
+# Everything one can train with: a method that is no rule of the race is driven by its own step.
+METHODS = Registry(
+    "optimizer",
+    *OPTIMIZERS,
+    Member(
+        "entropy-sgd",
+        "thalweg.optim.entropy_sgd:EntropySGD",
+        "descent on the local entropy: towards wide valleys",
+        "Chaudhari et al. 2017",
+    ),
+    Member(
+        "nonlinear-cg",
+        "thalweg.optim.nonlinear_cg:NonlinearCG",
+        "conjugate directions with a strong Wolfe search; full batches",
+        "Fletcher and Reeves 1964",
+    ),
+    Member(
+        "lbfgs",
+        "torch.optim:LBFGS",
+        "quasi-Newton from a short memory, strong Wolfe search; full batches",
+        "Liu and Nocedal 1989",
+    ),
+)
+
 _PUBLIC = {
     "DeltaBarDelta": "thalweg.optim.delta_bar_delta:DeltaBarDelta",
     "EntropySGD": "thalweg.optim.entropy_sgd:EntropySGD",
@@ -63,7 +87,7 @@ _PUBLIC = {
     **{member.target.partition(":")[2]: member.target for member in OPTIMIZERS},
 }
 
-__all__ = ["OPTIMIZERS", *_PUBLIC]  # pyrefly: ignore
+__all__ = ["METHODS", "OPTIMIZERS", *_PUBLIC]  # pyrefly: ignore
 
 
 def __getattr__(name: str) -> Any:

@@ -14,31 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thalweg.optim import OPTIMIZERS, build
-from thalweg.registry import Member, Registry, suggest
-
-METHODS = Registry(
-    "optimizer",
-    *OPTIMIZERS,
-    Member(
-        "entropy-sgd",
-        "thalweg.optim.entropy_sgd:EntropySGD",
-        "descent on the local entropy: towards wide valleys",
-        "Chaudhari et al. 2017",
-    ),
-    Member(
-        "nonlinear-cg",
-        "thalweg.optim.nonlinear_cg:NonlinearCG",
-        "conjugate directions with a strong Wolfe search; full batches",
-        "Fletcher and Reeves 1964",
-    ),
-    Member(
-        "lbfgs",
-        "torch.optim:LBFGS",
-        "quasi-Newton from a short memory, strong Wolfe search; full batches",
-        "Liu and Nocedal 1989",
-    ),
-)
+from thalweg.optim import METHODS, OPTIMIZERS, build
+from thalweg.registry import suggest
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,5 +11,7 @@ from thalweg.registry import Member, Registry
 SECTIONS = Registry(
     "report section",
     Member("Race", "thalweg.report.sections.race:draw", "which optimiser, which learning rate"),
+    Member("Run", "thalweg.report.sections.training:draw", "one training to the end"),
     Member("CodesReport", "thalweg.report.sections.codes:draw", "a dictionary, or sparse codes"),
+    Member("GapReport", "thalweg.report.sections.gap:draw", "an encoder against its own decoder"),
 )
