@@ -14,6 +14,8 @@ _NAMES = {
     "MLP": "thalweg.models.mlp",
     "SmallConvNet": "thalweg.models.convnet",
     "CharTransformer": "thalweg.models.transformer",
+    "SmallLeNet": "thalweg.models.small_lenet",
+    "OneOneOne": "thalweg.models.one_one_one",
     "LinearUnit": "thalweg.models.linear",
     "QuadraticBowl": "thalweg.models.linear",
     "half_squared_error": "thalweg.models.losses",
