@@ -277,6 +277,8 @@ class CodesReport(Record):
 ELSEWHERE = {
     "Claim": "thalweg.records_claims:Claim",
     "Run": "thalweg.records_training:Run",
+    "GapReport": "thalweg.records_gap:GapReport",
+    "TopographyReport": "thalweg.records_gap:TopographyReport",
 }
 
 
