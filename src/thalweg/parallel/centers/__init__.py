@@ -1,0 +1,1 @@
+"""Where the centre lives: in this process, in a file of one host, or on a Ray cluster."""
