@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 MEMORY = 256 * 2**20  # bytes that a block of gradients or of points may take
 CHUNK = 512  # samples per forward pass, at most
+BLOCK = 64  # Hessian-vector products at once, at most
 
 Loss = Callable[[Tensor, Any], Tensor]  # weights (p,), batch -> scalar mean
 
@@ -115,48 +116,30 @@ class Surface:
         return float(out[0]), out[1:]
 
     def hvp(self, v: Tensor, w: Tensor | None = None) -> Tensor:
-        """∇²f(w) v for one vector ``(p,)``: two backward passes, the first graph kept."""
-        at = (self.w if w is None else w).detach().clone().requires_grad_()
-
-        def product(batch: Any) -> Tensor:
-            with torch.enable_grad():
-                loss = self.loss(at, batch)
-                (g,) = torch.autograd.grad(loss, at, create_graph=True, allow_unused=True)
-                if g is None or not g.requires_grad:
-                    return torch.zeros_like(at)
-                (h,) = torch.autograd.grad(g @ v.to(g.dtype), at, allow_unused=True)
-            return torch.zeros_like(at) if h is None else h
-
+        """∇²f(w) v for ``(p,)`` or a block ``(p, k)``, over which one graph is kept."""
+        at = (self.w if w is None else w).detach()
+        rows = v.reshape(self.p, -1).mT.to(at.dtype)
         with exact_attention():
-            return self._mean(product)
+            found = self._mean(lambda batch: self._products(at, rows, batch))
+        return found.mT.reshape(v.shape)
 
     def dense_hessian(self, w: Tensor | None = None) -> Tensor:
         """∇²f(w) in full, ``(p, p)``, symmetrised; for a few thousand weights at most."""
-        at = (self.w if w is None else w).detach()
-        gradient = torch.func.grad(self.loss)
-
-        def rows(batch: Any) -> Tensor:
-            def along(v: Tensor) -> Tensor:
-                return torch.func.jvp(lambda x: gradient(x, batch), (at,), (v,))[1]
-
-            eye = torch.eye(self.p, dtype=at.dtype, device=at.device)
-            try:
-                with stacking():
-                    return torch.cat([vmap(along)(block) for block in eye.split(256)])
-            except REFUSALS:  # no rule for a layer
-                return torch.stack([self.hvp_of(at, v, batch) for v in eye])
-
-        with exact_attention():
-            h = self._mean(rows)
+        h = self.hvp(torch.eye(self.p, dtype=self.w.dtype, device=self.w.device), w)
         return (h + h.mT) / 2
 
-    def hvp_of(self, w: Tensor, v: Tensor, batch: Any) -> Tensor:
-        """The product of one batch's Hessian with ``v``."""
-        at = w.detach().clone().requires_grad_()
+    def _products(self, w: Tensor, rows: Tensor, batch: Any) -> Tensor:
+        """Each of ``rows (k, p)`` times the Hessian of one batch."""
+        at = w.clone().requires_grad_()
         with torch.enable_grad():
-            (g,) = torch.autograd.grad(self.loss(at, batch), at, create_graph=True)
-            (h,) = torch.autograd.grad(g @ v, at, allow_unused=True)
-        return torch.zeros_like(at) if h is None else h
+            loss = self.loss(at, batch)
+            (g,) = torch.autograd.grad(loss, at, create_graph=True, allow_unused=True)
+        if g is None or not g.requires_grad:  # linear in the weights
+            return torch.zeros_like(rows)
+        found = [
+            torch.autograd.grad(g, at, v, retain_graph=True, allow_unused=True)[0] for v in rows
+        ]
+        return torch.stack([torch.zeros_like(at) if h is None else h for h in found])
 
     def _mean(self, of: Callable[[Any], Tensor]) -> Tensor:
         """The mean of ``of(batch)`` over the data, weighted as the loss is; sums in float64."""

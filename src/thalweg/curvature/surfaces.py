@@ -105,14 +105,16 @@ def _given(
     return _of_model(net, of, read, weigh, "data", mode)
 
 
-class _Losing(nn.Module):
+class Losing(nn.Module):
     """A model together with its loss, so that one functional call covers both."""
 
     def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Any], Tensor]) -> None:
+        """Join the two; the loss takes (model, batch)."""
         super().__init__()
         self.model, self._loss = model, loss
 
     def forward(self, batch: Any) -> Tensor:
+        """The loss of a batch."""
         return self._loss(self.model, batch)
 
 
@@ -144,7 +146,7 @@ def _of_model(
     w = torch.cat([t.detach().flatten().to(dtype or torch.float32) for t in named.values()])
     names, shapes = tuple(named), tuple(t.shape for t in named.values())
     kinds = {name: t.dtype for name, t in named.items()}
-    losing = _Losing(net, loss)
+    losing = Losing(net, loss)
 
     def at(w: Tensor, batch: Any) -> Tensor:
         given = {f"model.{k}": v.to(kinds[k]) for k, v in split(w, names, shapes).items()}
