@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator as ScipyOperator
 
 
 class LinearOperator(ABC):
@@ -52,6 +57,37 @@ class LinearOperator(ABC):
                 f"blocks ({self.shape[1]}, k), got {tuple(v.shape)}"
             )
         return self.apply(v)
+
+    def to_scipy(self) -> ScipyOperator:
+        """The same map for ``scipy.sparse.linalg``: numpy arrays in and out, on the CPU.
+
+        >>> import numpy as np
+        >>> op = DenseOperator(torch.tensor([[1.0, 2.0], [0.0, 3.0]])).to_scipy()
+        >>> op @ np.array([1.0, 1.0], dtype=np.float32)
+        array([3., 3.], dtype=float32)
+        """
+        from scipy.sparse.linalg import LinearOperator as ScipyOperator
+
+        def product(op: LinearOperator, v: np.ndarray) -> np.ndarray:
+            given = torch.from_numpy(np.array(v, order="C")).to(op.device, op.dtype)
+            return (op @ given).detach().cpu().numpy()
+
+        def forward(v: np.ndarray) -> np.ndarray:
+            return product(self, v)
+
+        def backward(v: np.ndarray) -> np.ndarray:
+            return product(self.adjoint, v)
+
+        kind = torch.empty(0, dtype=self.dtype).numpy().dtype
+        make: Any = ScipyOperator  # its constructor picks a subclass, which type checkers miss
+        return make(
+            shape=self.shape,
+            matvec=lambda v: forward(v.reshape(-1)),
+            rmatvec=lambda v: backward(v.reshape(-1)),
+            matmat=forward,
+            rmatmat=backward,
+            dtype=kind,
+        )
 
 
 class DenseOperator(LinearOperator):
