@@ -1,0 +1,3 @@
+"""Compiled loops for convolutional codes on a CPU, filters last: ``(height, width, filters)``."""
+
+from __future__ import annotations
