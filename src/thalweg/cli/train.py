@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,6 +56,16 @@ def train(
         int | None, typer.Option(min=1, help="Looks without gain before stopping early.")
     ] = None,
     autocast: Annotated[str | None, typer.Option(help="bfloat16: mixed precision.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes around one centre (see --method).")
+    ] = 1,
+    method: Annotated[
+        str | None, typer.Option(help="easgd, eamsgd, downpour or mdownpour: many workers.")
+    ] = None,
+    tau: Annotated[int, typer.Option(min=1, help="Steps between exchanges of a worker.")] = 10,
+    alpha: Annotated[
+        float | None, typer.Option(help="Elastic rate; default 0.9 over the workers.")
+    ] = None,
     run: options.Run = None,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Go on in the run directory, or start over.")
@@ -95,40 +105,74 @@ def train(
     from thalweg.training import train as run_training
     from thalweg.training.logs import scalars
 
+    if workers > 1 and method is None:
+        raise ValueError("--workers needs --method: easgd, eamsgd, downpour or mdownpour")
+    if method is not None:
+        refused: dict[str, object] = {
+            "--optimizer": optimizer,
+            "--from": start,
+            "--evaluations": evaluations,
+            "--schedule": schedule,
+            "--clip": clip,
+            "--average": average,
+            "--patience": patience,
+            "--autocast": autocast,
+            "--tensorboard": tensorboard,
+        }
+        _refuse(f"--method {method}", refused)
     if optimizer is not None:
         METHODS[optimizer]
     loaded = load_task(task, data=data)
-    name = f"{slug(loaded.name)}-{optimizer or 'train'}"
+    name = f"{slug(loaded.name)}-{method or optimizer or 'train'}"
     folder = run if run is not None else Path("runs") / name
     screen = console(stderr=True)
     answers = screen if json else console()
+    shared = {
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "fresh": not resume,
+        "dtype": dtype,
+        "seed": seed,
+    }
     with watching(screen, quiet) as watcher, scalars(tensorboard) as log:
-        found = run_training(
-            loaded,
-            optimizer,
-            options.parse_hyperparameters(option),
-            start=start,
-            epochs=epochs,
-            evaluations=evaluations,
-            batch_size=batch_size,
-            schedule=schedule,
-            warmup=warmup,
-            clip=clip,
-            average=average,
-            decay=decay,
-            burn_in=burn_in,
-            patience=patience,
-            autocast=autocast,
-            run=folder,
-            fresh=not resume,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-            threads=threads,
-            checkpoint_seconds=checkpoint,
-            log=log,
-            progress=watcher,
-        )
+        if method is not None:
+            from thalweg.parallel import train as run_workers
+
+            found = run_workers(
+                loaded,
+                method,
+                workers,
+                tau,
+                alpha,
+                **_of_workers(option),
+                **shared,
+                run_directory=folder,
+                device="cpu" if device == "auto" else device,
+                progress=watcher,
+            )
+        else:
+            found = run_training(
+                loaded,
+                optimizer,
+                options.parse_hyperparameters(option),
+                start=start,
+                evaluations=evaluations,
+                schedule=schedule,
+                warmup=warmup,
+                clip=clip,
+                average=average,
+                decay=decay,
+                burn_in=burn_in,
+                patience=patience,
+                autocast=autocast,
+                run=folder,
+                device=device,
+                threads=threads,
+                checkpoint_seconds=checkpoint,
+                log=log,
+                progress=watcher,
+                **shared,
+            )
     shown = replace(
         found, command=repeat(context.obj or (), drop=("--json", "--quiet", "-q", "--fresh"))
     )
@@ -143,6 +187,22 @@ def train(
         answers.print(f"weights: {folder / 'model.safetensors'}", soft_wrap=True, markup=False)
         answers.print(f"report: {written}", soft_wrap=True, markup=False)
     return NOTHING if found.status == "diverged" else OK
+
+
+def _refuse(what: str, given: dict[str, object]) -> None:
+    """Options that do not go together are not ignored."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{what} and {name} do not go together; leave one of them out")
+
+
+def _of_workers(option: list[str] | None) -> dict[str, Any]:
+    """The hyperparameters that the workers' SGD takes."""
+    values = options.parse_hyperparameters(option)
+    for name in values:
+        if name not in ("lr", "momentum", "weight_decay"):
+            raise ValueError(f"-o {name}: workers take lr, momentum and weight_decay")
+    return values
 
 
 def show(run: Run, console: Console) -> None:

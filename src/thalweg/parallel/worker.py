@@ -114,6 +114,9 @@ class ElasticAveraging:
         self._count(x)
         self.put(self.flat() - pull.to(x.device))
 
+    def finish(self) -> None:
+        """Called once after the last step; nothing is left to send here."""
+
     def _body(self) -> Tensor:
         """The point on the spring: the weights, less the lookahead of Nesterov's momentum."""
         parts = []
@@ -191,6 +194,11 @@ class Downpour(ElasticAveraging):
         if self.clock % self.tau == 0:
             self._meet()
         return loss
+
+    def finish(self) -> None:
+        """Send what was done since the last exchange."""
+        if self.clock % self.tau:
+            self._meet()
 
     def _meet(self) -> None:
         x = self.flat()

@@ -23,6 +23,7 @@ OWN = (
     "race.json",
     "train.json",
     "model.safetensors",
+    "center.bin",
     "report.html",
     "checkpoints",
     *JOURNAL,

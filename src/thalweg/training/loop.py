@@ -207,25 +207,8 @@ class Training:
             yield self.model
 
     def _refresh(self, model: nn.Module) -> None:
-        """Measure running means and variances over the first batches of the data."""
-        norms = _normalised(model)
-        if not norms or (self.average is not None and self.step <= self.settings.burn_in):
-            return
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean over the batches
-            norm.train()
-        order = self.risk.order(self.batch_size)
-        with torch.no_grad():
-            for step in range(min(order.steps_per_epoch, REFRESH_BATCHES)):
-                self.risk.loss(model, self._feed.batch(step))
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in modes:
-            module.training = mode
+        if self.average is None or self.step > self.settings.burn_in:
+            refresh_norms(self.risk, model, self.seed, self.batch_size)
 
     # ------------------------------------------------------------------ state
 
@@ -247,6 +230,28 @@ class Training:
             self.average.load_state_dict(state["average"])
         self.evaluations, self.step, self._count = state["counts"]
         self._sum = state["sum"]
+
+
+def refresh_norms(risk: Risk, model: nn.Module, seed: int, batch_size: int) -> None:
+    """Measure running means and variances anew over the first batches of the data, in place."""
+    norms = _normalised(model)
+    if not norms:
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+        norm.train()
+    feed, steps = risk.feed(seed, batch_size), risk.order(batch_size).steps_per_epoch
+    with torch.no_grad():
+        for step in range(min(steps, REFRESH_BATCHES)):
+            risk.loss(model, feed.batch(step))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for module, mode in modes:
+        module.training = mode
 
 
 def _normalised(model: nn.Module) -> list[Any]:

@@ -47,8 +47,8 @@ def save(path: str | os.PathLike[str], model: nn.Module, facts: Mapping[str, Any
         for key, value in model.state_dict().items()
         if isinstance(value, Tensor)
     }
-    text = json.dumps(dict(facts), sort_keys=True, allow_nan=False)
-    data = pack(state, {"format": FORMAT, "facts": text})
+    text = json.dumps({"format": FORMAT, **facts}, sort_keys=True, allow_nan=False)
+    data = pack(state, {"thalweg": text})  # one entry: several come in any order, and so other bits
     atomic_write(Path(path), data)
     return hashlib.sha256(data).hexdigest()
 
@@ -67,7 +67,7 @@ def load(path: str | os.PathLike[str], task: Task | nn.Module) -> nn.Module:
     file = Path(path)
     if file.is_dir():
         file = file / NAME
-    state, facts = read(file)
+    state, _ = read(file)
     model = copy.deepcopy(task) if isinstance(task, nn.Module) else Risk(task, "cpu").model(0)
     own = {key: v for key, v in model.state_dict().items() if isinstance(v, Tensor)}
     for key in own.keys() ^ state.keys():
@@ -80,7 +80,6 @@ def load(path: str | os.PathLike[str], task: Task | nn.Module) -> nn.Module:
                 f"there and {tuple(value.shape)} in the model"
             )
     model.load_state_dict(state, strict=False)
-    del facts
     return model.eval()
 
 
@@ -97,7 +96,7 @@ def read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} cannot be read as safetensors ({error})") from error
     try:
-        facts = json.loads(meta.get("facts", "{}"))
+        facts = json.loads(meta.get("thalweg", "{}"))
     except ValueError:
         facts = {}
     return state, facts

@@ -88,6 +88,11 @@ class FileCenter:
         """Elastic exchanges and pushes so far."""
         return int(self._counts.sum())
 
+    @property
+    def bytes(self) -> int:
+        """Size of one vector: what an exchange sends each way."""
+        return self._centre.numel() * self._centre.element_size()
+
     def read(self) -> Tensor:
         """A copy of the centre."""
         with self._locked():

@@ -1,0 +1,93 @@
+"""What one worker process does: train against the centre until its share of steps is done."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from thalweg.parallel import METHODS
+from thalweg.parallel.centers.file import FileCenter
+from thalweg.parallel.worker import ElasticAveraging
+from thalweg.risk import Risk
+from thalweg.risk.order import stream
+from thalweg.task import load_task
+from thalweg.training.loop import Hook, Training
+from thalweg.training.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a worker is told; plain values, so that any process can be given it."""
+
+    source: str
+    data: str | None
+    device: str
+    dtype: str | None
+    seed: int
+    settings: dict[str, Any]
+    method: str
+    tau: int
+    alpha: float
+    steps: int
+    worker: int
+    center: str
+    stochastic: bool
+
+
+class Report(Hook):
+    """Writes how far this worker is beside the centre, for whoever watches."""
+
+    def __init__(self, center: FileCenter, worker: int) -> None:
+        self._center, self._worker = center, worker
+
+    def after_step(self, training: Training) -> None:
+        """One number in shared memory."""
+        self._center.progress[self._worker] = training.step
+
+
+def run(job: Job) -> None:
+    """Train; the process ends with code 0 when its steps are done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everyone; the parent decides
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    task = load_task(job.source, data=job.data)
+    train(Risk(task, job.device, job.dtype, split_seed=job.seed), job, FileCenter(job.center))
+
+
+def train(risk: Risk, job: Job, center: FileCenter) -> ElasticAveraging:
+    """The same in this process, on a task at hand.
+
+    Every worker begins at the centre and has an order of the data of its own.
+    """
+    training = Training(
+        risk,
+        Settings.from_dict(job.settings),
+        job.steps,
+        seed=stream(job.seed, "worker", job.worker),
+        stochastic=job.stochastic,
+        hooks=(Report(center, job.worker),),
+        model=risk.model(job.seed),
+    )
+    kind = METHODS.load(job.method)
+    more = {"sequence": center.sequence(job.worker)} if "downpour" in job.method else {}
+    member = kind(training.optimizer, center, job.tau, job.alpha, job.worker, **more)
+    training.optimizer = member
+    # a worker that was killed goes on where it was in its share of the data, from the centre
+    training.step = training.evaluations = member.clock = int(center.progress[job.worker])
+    if not training.advance(job.steps) and int(center.progress[job.worker]) < job.steps:
+        raise FloatingPointError("the loss is not finite")
+    member.finish()
+    return member
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
