@@ -23,6 +23,7 @@ from thalweg.records_training import Run
 from thalweg.risk import Risk
 from thalweg.risk.door import check
 from thalweg.risk.fingerprint import fingerprint
+from thalweg.risk.risk import evaluating
 from thalweg.rundir import RunDir
 from thalweg.rundir.machine import machine
 from thalweg.task import Task, task_data, task_source
@@ -34,6 +35,7 @@ CENTER = "center.bin"
 LIVES = 20  # how often one worker is brought back before the run is given up
 POLL = 0.05  # seconds
 LOOKS = 40
+MEASURED = 8  # batches over which the centre's training loss is measured
 
 
 def train(
@@ -175,13 +177,14 @@ class _Team:
                                 "process to see why"
                             )
                         team[i] = self._start(context, i)
-                if self._steps() // self.workers // every > len(self.rows):
+                if self._steps() - self._looked() >= every * self.workers:
                     self._look()
         finally:
             for process in team.values():
                 process.kill()
                 process.join()
-        self._look()
+        if self._looked() < self._steps() or not self.rows:
+            self._look()
         return self._answer()
 
     def _start(self, context: Any, worker: int) -> Any:
@@ -193,6 +196,10 @@ class _Team:
     def _done(self, worker: int) -> bool:
         return int(self.center.progress[worker]) >= self.job.steps
 
+    def _looked(self) -> int:
+        """Gradients at the last look."""
+        return self.rows[-1]["evaluations"] if self.rows else 0
+
     def _steps(self) -> int:
         return int(self.center.progress[: self.workers].sum())
 
@@ -202,14 +209,23 @@ class _Team:
         refresh_norms(self.risk, self.model, self.job.seed, self._batch)
         return self.model
 
+    def _train_loss(self, model: nn.Module) -> float:
+        """Mean loss of the centre over the first batches of the training data."""
+        feed, steps = self.risk.feed(self.job.seed, self._batch), self.job.steps
+        with evaluating(model):
+            losses = [self.risk.loss(model, feed.batch(k)) for k in range(min(steps, MEASURED))]
+        return float(torch.stack(losses).mean())
+
     @property
     def _batch(self) -> int:
         return self.job.settings["batch_size"]
 
     def _look(self) -> None:
-        scores = self.risk.score(self._centre_model(), "selection")
+        done = self._steps()
+        scores = self.risk.score(model := self._centre_model(), "selection")
         row = {
-            "evaluations": self._steps(),
+            "evaluations": done,
+            "train_loss": self._train_loss(model),
             "held_out": scores.mean,
             "loss": scores.loss,
             "exchanges": self.center.exchanges,
@@ -260,7 +276,7 @@ class _Team:
             best=last["evaluations"],
             trace=Trace(
                 tuple(r["evaluations"] for r in self.rows),
-                tuple(r["loss"] for r in self.rows),
+                tuple(r["train_loss"] for r in self.rows),
                 tuple(r["held_out"] for r in self.rows),
             ),
             rates=tuple(settings.lr or math.nan for _ in self.rows),
