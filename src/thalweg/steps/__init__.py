@@ -28,6 +28,12 @@ SCHEDULES = Registry(
 
 _PUBLIC = {
     "max_learning_rate": "thalweg.steps.bounds:max_learning_rate",
+    "safe_rate": "thalweg.steps.rates:safe_rate",
+    "best_rate": "thalweg.steps.rates:best_rate",
+    "best_heavy_ball": "thalweg.steps.rates:best_heavy_ball",
+    "contraction": "thalweg.steps.rates:contraction",
+    "preconditioned": "thalweg.steps.adaptive:preconditioned",
+    "Sharpness": "thalweg.steps.sharpness:Sharpness",
     "is_robbins_monro": "thalweg.steps.schedules:is_robbins_monro",
 }
 
