@@ -46,11 +46,9 @@ def linear(
 
 def forward(rows: Tensor, weight: Ref, bias: Ref | None, relu: bool) -> Tensor:
     """``(K, r, outputs)`` of ``(K, r, inputs)``."""
-    w = weight.value
-    if bias is None:
-        y = torch.bmm(rows, w.mT)
-    else:
-        y = torch.baddbmm(bias.value[:, None], rows, w.mT)
+    y = torch.bmm(rows, weight.value.mT)
+    if bias is not None:  # baddbmm fills y with the bias first: a step takes 0 to 3 % longer
+        y.add_(bias.value[:, None])
     return y.relu_() if relu else y
 
 
