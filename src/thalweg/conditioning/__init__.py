@@ -65,15 +65,15 @@ _PUBLIC = {
     "initialised": "thalweg.conditioning.tasks:initialised",
     "save": "thalweg.conditioning.saving:save",
     "load": "thalweg.conditioning.saving:load",
-    "spectrum": "thalweg.conditioning.effect:spectrum",
-    "effect": "thalweg.conditioning.effect:effect",
+    "spectrum": "thalweg.conditioning.spectra:spectrum",
+    "effect": "thalweg.conditioning.spectra:effect",
     "init_": "thalweg.conditioning.initialise:init_",
     "lsuv_": "thalweg.conditioning.lsuv:lsuv_",
     "forget_gate_bias_": "thalweg.conditioning.biases:forget_gate_bias_",
     "output_bias_": "thalweg.conditioning.biases:output_bias_",
     "activation_report": "thalweg.conditioning.activations:activation_report",
     "norm_statistics": "thalweg.conditioning.normalise:norm_statistics",
-    "normalise": "thalweg.conditioning.normalise:normalise",
+    "normalised": "thalweg.conditioning.normalise:normalised",
 }
 
 __all__ = ["CONDITIONERS", "INITIALISATIONS", *_PUBLIC]  # pyrefly: ignore

@@ -6,7 +6,7 @@ that ``state_dict`` carries and no optimiser moves.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from thalweg.conditioning.moments import Moments, moments
 CHUNK = 4096  # samples per pass of statistics or transformation
 
 
-class Conditioner(nn.Module):
+class Conditioner(nn.Module, ABC):
     r"""A fixed affine map of the inputs, :math:`\hat x = W (x - \mu)`, learnt from training data.
 
     Fit it on the training part, then apply it unchanged to every other part:
@@ -121,12 +121,13 @@ class Conditioner(nn.Module):
         """As calling the module, chunk by chunk and without a graph."""
         return torch.cat([self(piece) for piece in pieces(x, chunk)])
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, *arguments: Any, **more: Any) -> None:
+        state_dict, prefix = arguments[:2]
         for name in ("mean", "factor"):  # shapes are those of the data, not known before
             stored, own = state_dict.get(prefix + name), getattr(self, name)
             if isinstance(stored, Tensor) and stored.shape != own.shape:
                 setattr(self, name, torch.empty_like(stored, device=own.device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        super()._load_from_state_dict(*arguments, **more)
 
 
 def varies(m: Moments) -> Tensor:

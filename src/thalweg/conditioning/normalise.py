@@ -89,7 +89,7 @@ def norm_statistics(x: Tensor, kind: str, groups: int | None = None) -> NormStat
     return NormStatistics(_like(mean, x), _like(variance, x), count)
 
 
-def normalise(x: Tensor, kind: str, groups: int | None = None, eps: float = EPS) -> Tensor:
+def normalised(x: Tensor, kind: str, groups: int | None = None, eps: float = EPS) -> Tensor:
     r""":math:`(x-\mu)/\sqrt{\sigma^2+\epsilon}`, without scale and shift; as torch in training.
 
     Args:

@@ -44,7 +44,7 @@ def weights(model: nn.Module) -> Iterator[Weight]:
     for prefix, module in model.named_modules():
         for field, blocks, join in _fields(module):
             tensor = getattr(module, field, None)
-            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            if isinstance(tensor, nn.parameter.UninitializedParameter):
                 raise ValueError(
                     f"'{prefix}' is a lazy layer without a shape; run one batch through the model "
                     "before its weights are set."
