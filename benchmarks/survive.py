@@ -22,12 +22,14 @@ from typing import Any
 import survive_faults
 import survive_kills
 import survive_mutations
+import survive_training
 from survive_child import Server
 
 from thalweg.rundir import atomic_write
 from thalweg.rundir.machine import machine
 
 RESULTS = Path(__file__).parent / "results" / "survive.json"
+PARTS = ("races", "states", "mutations", "faults", "trainings", "workers")
 AT_ONCE = 2  # servers of killed processes
 Job = tuple[str, Callable[[], dict[str, Any]]]
 
@@ -57,6 +59,27 @@ def _states(kills: int, seed: int) -> Iterable[Job]:
                 return survive_kills.kill_appends(server, Path(place), each, rng)
 
         yield f"rows and states | kill -9 while saving | {_system(where)}", job
+
+
+def _trainings(kills: int, seed: int) -> Iterable[Job]:
+    each = -(-kills // len(survive_training.TRAININGS))
+    for name, asked in survive_training.TRAININGS.items():
+
+        def job(name: str = name, asked: dict = asked) -> dict[str, Any]:
+            rng = random.Random(f"{seed} {name}")
+            with Server() as server, tempfile.TemporaryDirectory() as place:
+                return survive_training.kill_training(server, Path(place), dict(asked), each, rng)
+
+        yield f"training | kill -9 | {name}", job
+
+
+def _workers(kills: int, seed: int) -> Iterable[Job]:
+    def job() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as place:
+            rng = random.Random(f"{seed} workers")
+            return survive_training.kill_workers(Path(place), kills, 5, rng)
+
+    yield "workers | kill -9 | elastic averaging", job
 
 
 def _mutations(trials: int, seed: int) -> Iterable[Job]:
@@ -113,9 +136,11 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=216, help="of races, over all engines")
     parser.add_argument("--states", type=int, default=500, help="kills while states are saved")
+    parser.add_argument("--trainings", type=int, default=216, help="kills of trainings")
+    parser.add_argument("--workers", type=int, default=48, help="kills of workers on a centre")
     parser.add_argument("--mutations", type=int, default=10_000, help="damaged copies of a run")
     parser.add_argument("--engines", nargs="*", default=None, help="default: all there are")
-    parser.add_argument("--only", choices=("races", "states", "mutations", "faults"))
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args(words)
@@ -125,6 +150,8 @@ def main(words: list[str]) -> int:
         "mutations": _mutations(asked.mutations, asked.seed),
         "states": _states(asked.states, asked.seed),
         "races": _races(asked.kills, engines, asked.seed),
+        "trainings": _trainings(asked.trainings, asked.seed),
+        "workers": _workers(asked.workers, asked.seed),
     }
     jobs = [job for part, of in parts.items() if asked.only in (None, part) for job in of]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -134,12 +161,16 @@ def main(words: list[str]) -> int:
     failures = sum(len(found["failures"]) for found in results.values())
     kills = {k: found["kills"] for k, found in results.items() if "kills" in found}
     races = sum(n for name, n in kills.items() if name.startswith("race"))
+    trainings = [n for name, n in kills.items() if name.startswith("training")]
     summary = {
         "kills of races": races,
         "configurations": len({n.split(" | ")[2] for n in kills if n.startswith("race")}),
         "engines": sorted({n.split(" | ")[1] for n in kills if n.startswith("race")}),
         "acknowledged rows": sum(found.get("acknowledged", 0) for found in results.values()),
-        "kills while saving": sum(kills.values()) - races,
+        "kills of trainings": sum(trainings),
+        "trained configurations": len(trainings),
+        "kills of workers": sum(found.get("worker kills", 0) for found in results.values()),
+        "kills while saving": sum(kills.values()) - races - sum(trainings),
         "mutations": sum(found.get("trials", 0) for found in results.values()),
         "faults": sum(found.get("faults", 0) for found in results.values()),
         "failures": failures,

@@ -127,7 +127,18 @@ def append(acks: int, arguments: dict[str, Any]) -> None:
             k += 1
 
 
-JOBS = {"race": race, "append": append}
+def train(acks: int, arguments: dict[str, Any]) -> None:
+    """A training whose state is saved at every chance."""
+    from thalweg.task import load_task
+    from thalweg.training import loop
+    from thalweg.training.fit import train as run_training
+
+    loop.LOOK_AT_CLOCK = 4  # a chance every few steps
+    arguments = {"checkpoint_seconds": 0.0, "threads": 1, "device": "cpu"} | arguments
+    run_training(load_task(arguments.pop("task")), **arguments)
+
+
+JOBS = {"race": race, "append": append, "train": train}
 
 
 # ---------------------------------------------------------------- the server
@@ -151,7 +162,8 @@ def _serve() -> None:
     import torch
 
     import thalweg.race.race
-    import thalweg.task  # noqa: F401
+    import thalweg.task
+    import thalweg.training.fit  # noqa: F401
 
     torch.set_num_threads(1)
     print("ready", flush=True)
