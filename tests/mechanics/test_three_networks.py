@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -40,7 +42,7 @@ def test_the_polynomial_in_the_rate_is_the_update(k):
     assert len(coefficients) == k + 1
     value = sum(c * eps**i for i, c in enumerate(coefficients))
     assert value == pytest.approx(k_layer_update(x, weights, eps), rel=1e-12)
-    kappa = torch.tensor(weights).double().prod().item()
+    kappa = math.prod(weights)
     first = -(x**2) * sum((kappa / w) ** 2 for w in weights)
     assert coefficients[1] == pytest.approx(first, rel=1e-12)
     assert coefficients[-1] == pytest.approx(x * (-x) ** k * kappa ** (k - 1), rel=1e-12)
