@@ -17,6 +17,7 @@ from thalweg.models import (
     LinearUnit,
     QuadraticBowl,
     SmallConvNet,
+    SmallLeNet,
     half_squared_error,
     token_cross_entropy,
 )
@@ -57,6 +58,25 @@ def test_lenet_has_the_shapes_of_the_lecture():
         *[(128,)] * 2,
         (10,),
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "expected"),
+    [
+        ({}, 28, [260, 5_020, 41_088, 1_290]),
+        ({"channels": (5, 10), "hidden": 32, "size": 14}, 14, [130, 1_260, 1_312, 330]),
+    ],
+)
+def test_small_lenet_has_the_published_parameters_layer_by_layer(options, size, expected):
+    model = SmallLeNet(**options)
+    assert [count(m) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)] == expected
+    assert count(model) == sum(expected) in (47_658, 3_032)
+    assert model(torch.zeros(2, 1, size, size)).shape == (2, 10)
+
+
+def test_small_lenet_refuses_another_size():
+    with pytest.raises(ValueError, match="28x28 or 14x14"):
+        SmallLeNet(size=32)
 
 
 def test_lenet_overfits_a_hundred_samples_to_zero_error():

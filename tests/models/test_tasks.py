@@ -12,7 +12,7 @@ import torch
 
 from thalweg.task import TASKS, load_task
 
-NEEDS_DATA = ("mnist", "fashion-mnist", "cifar10")
+NEEDS_DATA = ("mnist", "mnist-small-lenet", "fashion-mnist", "cifar10")
 BUNDLED = [name for name in TASKS.names() if name not in NEEDS_DATA]
 
 

@@ -28,6 +28,18 @@ TASKS = Registry(
         _SKLEARN,
     ),
     Member(
+        "small-lenet",
+        "thalweg.models.tasks.images:small_lenet",
+        "the 47,658-weight LeNet of the spectrum figure on digits enlarged to 28x28 (no download)",
+        "Chaudhari et al. 2017, Entropy-SGD, section 5.1",
+    ),
+    Member(
+        "small-lenet-14",
+        "thalweg.models.tasks.images:small_lenet_14",
+        "the same at 3,032 weights on 14x14: its whole Hessian fits in memory (no download)",
+        "Chaudhari et al. 2017, Entropy-SGD, section 5.1",
+    ),
+    Member(
         "diabetes",
         "thalweg.models.tasks.tables:diabetes",
         "regression: disease progression of 442 patients, a small perceptron (no download)",
@@ -66,6 +78,12 @@ TASKS = Registry(
         "thalweg.models.tasks.folder:mnist",
         "the lectures' LeNet on MNIST (idx files in your data folder)",
         "LeCun, Cortes, Burges, The MNIST database of handwritten digits",
+    ),
+    Member(
+        "mnist-small-lenet",
+        "thalweg.models.tasks.folder:mnist_small_lenet",
+        "the 47,658-weight LeNet of the spectrum figure on MNIST (idx files in your data folder)",
+        "Chaudhari et al. 2017, Entropy-SGD, section 5.1",
     ),
     Member(
         "fashion-mnist",

@@ -15,6 +15,7 @@ from thalweg.data.idx import read_labelled_idx
 from thalweg.data.splits import split
 from thalweg.models.convnet import SmallConvNet
 from thalweg.models.lenet import LeNetD1
+from thalweg.models.small_lenet import SmallLeNet
 from thalweg.models.tasks.arrays import Parts, classes
 from thalweg.task import Recipe, Task
 
@@ -36,13 +37,20 @@ def mnist(data: str | None = None) -> Task:
         data: Folder with the four idx files (plain or gzip), in itself or in ``mnist/``.
     """
     folder = _needed("mnist", data, _IDX)
-    x, y, xt, yt = _read_idx(folder, _MNIST)
-    if len(y) == 60_000 and len(set(np.bincount(y))) == 1:
-        raise ValueError(
-            f"the idx files in {folder} are balanced, as Fashion-MNIST's are; MNIST's are not. "
-            "Load the task fashion-mnist, or put MNIST into a subfolder mnist."
-        )
-    return _mnist_like("mnist", x, y, xt, yt)
+    return _mnist_like("mnist", *_read_mnist(folder))
+
+
+def mnist_small_lenet(data: str | None = None) -> Task:
+    """The small LeNet (47,658 weights) of the spectrum figure on MNIST at its own 28x28.
+
+    Args:
+        data: Folder with the four idx files (plain or gzip), in itself or in ``mnist/``.
+    """
+    folder = _needed("mnist-small-lenet", data, _IDX)
+    x, y, xt, yt = _read_mnist(folder)
+    parts = _parts(x[:, None], y, xt[:, None], yt)
+    recipe = Recipe(optimizer="sgd", lr=0.01, momentum=0.9, batch_size=32, epochs=10)
+    return classes("mnist-small-lenet", SmallLeNet, parts, recipe)
 
 
 def fashion_mnist(data: str | None = None) -> Task:
@@ -80,6 +88,16 @@ def _needed(name: str, data: str | None, files: tuple[str, ...]) -> str:
             f"with {', '.join(files)}."
         )
     return data
+
+
+def _read_mnist(folder: str) -> tuple[np.ndarray, ...]:
+    x, y, xt, yt = _read_idx(folder, _MNIST)
+    if len(y) == 60_000 and len(set(np.bincount(y))) == 1:
+        raise ValueError(
+            f"the idx files in {folder} are balanced, as Fashion-MNIST's are; MNIST's are not. "
+            "Load the task fashion-mnist, or put MNIST into a subfolder mnist."
+        )
+    return x, y, xt, yt
 
 
 def _read_idx(folder: str, places: tuple[str, ...]) -> tuple[np.ndarray, ...]:
