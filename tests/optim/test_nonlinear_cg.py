@@ -127,6 +127,7 @@ def test_a_resumed_run_takes_the_same_steps() -> None:
         one.step(f)
         two.step(g)
     assert torch.equal(w, v)
+    assert one.evaluations == two.evaluations
 
 
 def test_a_closure_that_is_not_deterministic_is_refused() -> None:

@@ -96,10 +96,6 @@ class NonlinearCG(torch.optim.Optimizer):
         super().__init__(params, defaults)  # pyrefly: ignore
         if len(self.param_groups) != 1:
             raise ValueError("NonlinearCG takes all parameters in one group")
-        self._here: tuple[tuple[int, ...], Any, float, Tensor] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_here": None}
 
     @property
     def evaluations(self) -> int:
@@ -144,8 +140,9 @@ class NonlinearCG(torch.optim.Optimizer):
 
     def _gradient(self, closure: Callable[[], Any], check: bool) -> tuple[Any, float, Tensor]:
         """Loss and gradient where the weights are, from the last search where that ended here."""
-        if self._here is not None and self._here[0] == self._versions():
-            return self._here[1:]
+        kept = self._kept()
+        if "weights" in kept and torch.equal(kept["weights"], self._flat()):
+            return kept["loss"], float(kept["loss"]), kept["here"]
         loss, value, g = self._evaluate(closure)
         if check and self.evaluations == 1:
             _, again, g2 = self._evaluate(closure)
@@ -204,7 +201,8 @@ class NonlinearCG(torch.optim.Optimizer):
         """Move, and keep what the next direction needs."""
         self._put(torch.add(where, d, alpha=probe.step) if probe.step > 0 else where)
         arrived, gradient = probe.extra if probe.step > 0 else (loss, g)
-        self._here = (self._versions(), arrived, probe.value, gradient)
+        arrived = arrived.detach() if isinstance(arrived, Tensor) else arrived
+        kept["weights"], kept["loss"], kept["here"] = self._flat(), arrived, gradient
         kept["direction"], kept["gradient"], kept["square"] = d, g, float(g.dot(g))
         kept["age"] = kept.get("age", 0) + 1 if probe.step > 0 else 0
         kept["step"], kept["decrease"] = probe.step, probe.step * slope
@@ -227,9 +225,6 @@ class NonlinearCG(torch.optim.Optimizer):
 
     def _kept(self) -> dict[str, Any]:
         return self.state[self._params[0]]
-
-    def _versions(self) -> tuple[int, ...]:
-        return tuple(p._version for p in self._params)
 
     def _flat(self) -> Tensor:
         return torch.cat([p.detach().reshape(-1) for p in self._params])
