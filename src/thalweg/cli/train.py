@@ -66,6 +66,10 @@ def train(
     alpha: Annotated[
         float | None, typer.Option(help="Elastic rate; default 0.9 over the workers.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Workers on a Ray cluster: auto, HOST:PORT, local."),
+    ] = None,
     run: options.Run = None,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Go on in the run directory, or start over.")
@@ -105,8 +109,8 @@ def train(
     from thalweg.training import train as run_training
     from thalweg.training.logs import scalars
 
-    if workers > 1 and method is None:
-        raise ValueError("--workers needs --method: easgd, eamsgd, downpour or mdownpour")
+    if (workers > 1 or ray is not None) and method is None:
+        raise ValueError("--workers and --ray need --method: easgd, eamsgd, downpour or mdownpour")
     if method is not None:
         refused: dict[str, object] = {
             "--optimizer": optimizer,
@@ -146,6 +150,7 @@ def train(
                 alpha,
                 **_of_workers(option),
                 **shared,
+                ray=ray,
                 run_directory=folder,
                 device="cpu" if device == "auto" else device,
                 progress=watcher,

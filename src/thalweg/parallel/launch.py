@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -13,10 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from thalweg.cluster import connected
 from thalweg.optim import methods
 from thalweg.parallel import METHODS
 from thalweg.parallel.centers.file import FileCenter
-from thalweg.parallel.process import Job, run
+from thalweg.parallel.hosts import Cluster, Here
+from thalweg.parallel.process import Job
 from thalweg.parallel.worker import default_alpha
 from thalweg.records import Progress, Trace
 from thalweg.records_training import Run
@@ -50,6 +51,7 @@ def train(
     batch_size: int | None = None,
     epochs: float | None = None,
     average: str = "none",
+    ray: str | None = None,
     run_directory: str | Path = "runs/parallel",
     fresh: bool = False,
     device: str = "cpu",
@@ -75,6 +77,8 @@ def train(
         batch_size: Samples a gradient of one worker.
         epochs: Passes over the training data of all workers together; None for the recipe's.
         average: Of the centre, with the DOWNPOUR forms: ``none``, ``running`` or ``moving``.
+        ray: Address of a Ray cluster whose machines the workers run on (``auto``, ``HOST:PORT`` or
+            ``local``); None: children of this process. The centre stays on this machine.
         run_directory: Where centre, journal, weights and record are kept.
         fresh: Remove an earlier run there first.
         device: Of the workers' models.
@@ -124,10 +128,10 @@ def train(
     )
     asked = {k: v for k, v in asdict(job).items() if k not in ("worker", "center")}
     asked |= {"kind": method, "workers": workers, "average": average, "data": fingerprint(risk)}
-    with RunDir.open(run_directory, asked, fresh=fresh) as folder:
+    with RunDir.open(run_directory, asked, fresh=fresh) as folder, connected(ray) as cluster:
         folder.set_plan({"threads": 1, "workers": workers})
         team = _Team(risk, job, workers, average, folder, facts.notes, progress)
-        return team.go()
+        return team.go(cluster)
 
 
 class _Team:
@@ -153,10 +157,12 @@ class _Team:
         self.restarts = 0
         self.rows: list[dict[str, Any]] = [r.payload for r in folder.journal.rows("run")]
 
-    def go(self) -> Run:
-        """Train until every worker has done its steps."""
-        context = multiprocessing.get_context("spawn")
-        team = {i: self._start(context, i) for i in range(self.workers) if not self._done(i)}
+    def go(self, cluster: Any = None) -> Run:
+        """Train until every worker has done its steps, here or on a Ray cluster."""
+        path = self.folder.path.resolve() / CENTER
+        hosts = Here() if cluster is None else Cluster(cluster, path, self.workers)
+        jobs = [replace(self.job, worker=i, center=str(path)) for i in range(self.workers)]
+        team = {i: hosts.start(jobs[i]) for i in range(self.workers) if not self._done(i)}
         lives = dict.fromkeys(team, 0)
         every = max(1, self.job.steps // LOOKS)
         try:
@@ -176,7 +182,7 @@ class _Team:
                                 f"{process.exitcode}); run the task with 'thalweg train' and one "
                                 "process to see why"
                             )
-                        team[i] = self._start(context, i)
+                        team[i] = hosts.start(jobs[i], again=True)
                 if self._steps() - self._looked() >= every * self.workers:
                     self._look()
         finally:
@@ -186,12 +192,6 @@ class _Team:
         if self._looked() < self._steps() or not self.rows:
             self._look()
         return self._answer()
-
-    def _start(self, context: Any, worker: int) -> Any:
-        job = replace(self.job, worker=worker, center=str(self.folder.path / CENTER))
-        process = context.Process(target=run, args=(job,), daemon=True)
-        process.start()
-        return process
 
     def _done(self, worker: int) -> bool:
         return int(self.center.progress[worker]) >= self.job.steps

@@ -121,6 +121,14 @@ class FileCenter:
         with self._locked():
             return int(self._seen[worker]) + 1
 
+    def steps(self, worker: int) -> int:
+        """How far this worker was when it last said so."""
+        return int(self.progress[worker])
+
+    def tell(self, worker: int, step: int, at_once: bool = False) -> None:
+        """Say how far this worker is: one number in shared memory, always at once."""
+        self.progress[worker] = step
+
     def mean(self) -> Tensor:
         """The averaged centre where one is kept, else the centre."""
         with self._locked():
