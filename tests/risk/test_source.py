@@ -19,6 +19,7 @@ from torch.utils.data import (
 )
 
 from thalweg.risk import Risk, source, tree
+from thalweg.risk.feed import Feed
 from thalweg.risk.order import Order
 from thalweg.task import Recipe, Task
 
@@ -100,6 +101,37 @@ def test_steps_can_be_asked_for_in_any_order_and_after_a_restart():
     for step in (8, 0, 3, 7, 1):
         assert again.batch(step)[0][:, 0].tolist() == forward[step]
     assert seen(risk, 2, 9) != forward
+
+
+@given(
+    st.integers(1, 23),
+    st.sampled_from(["reshuffle", "iid", "once", "ordered"]),
+    st.booleans(),
+    st.lists(st.integers(0, 700), min_size=1, max_size=4),
+)
+@settings(max_examples=30, deadline=None)
+def test_epochs_gathered_together_hold_the_batches_of_each_epoch(size, kind, drop_last, steps):
+    order = Order(20, size, kind, drop_last)
+    feed, per_epoch = Feed(source.Resident((X, Y), 20), order, seed=4), order.steps_per_epoch
+    for step in steps:
+        for ahead, batch in enumerate(feed.ahead(step, 30)):
+            epoch, place = divmod(step + ahead, per_epoch)
+            visited = order.batches(4, epoch)[place]
+            assert torch.equal(batch[0], X[visited])
+            assert torch.equal(batch[1], Y[visited])
+
+
+def test_a_batch_lies_at_the_same_place_in_memory_however_a_run_came_there():
+    def offset(feed, step):
+        batch = feed.batch(step)[0]
+        return batch.storage_offset(), batch.data_ptr() % 64
+
+    def feed():
+        return Feed(source.Resident((X, Y), 20), Order(20, 3), seed=0)
+
+    straight = feed()
+    walked = [offset(straight, step) for step in range(600)]
+    assert all(offset(feed(), step) == walked[step] for step in (0, 5, 8, 251, 252, 599))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 
 from thalweg.optim.build import defaults
 from thalweg.race import ladder
+from thalweg.race.cull import RUNGS
 from thalweg.race.population.choose import Choice, choose
 from thalweg.race.population.looped import Run
 from thalweg.race.space import Configuration, Member, Space
@@ -20,8 +21,12 @@ from thalweg.risk import Risk
 from thalweg.risk.door import Facts
 
 EIGHTHS = tuple(k / 8 for k in range(1, 9))  # when held-out data is looked at
-FEWER = (0.125, 0.25, 0.5, 0.75, 1.0)  # where looking costs too much; culling needs the first ones
+LOOKS = (EIGHTHS, (0.125, 0.25, 0.5, 0.75, 1.0), (*RUNGS, 1.0), (1.0,))  # most of them first
+LOOKING = 0.02  # share of the training that looks before the last one may cost
+LOOK_STEPS = 3.0  # steps that a look at the smallest held-out part takes
 WORTH_A_PROBE = 3.0  # seconds of looped training below which one loop is as good as any engine
+PROBE_SHARE = 0.03  # of the looped training's time may go into finding a faster engine
+PROOF_STEPS = 30  # what proof and first turns of an engine take, in steps of one member
 LIVE_BYTES = 4 * 2**30  # what live runs may hold together before some are parked on disk
 ENGINES = ("auto", "looped", "stacked", "vmap")
 PROBE_STEPS = (20, 200)  # fewest and most steps of one learning-rate probe
@@ -137,7 +142,7 @@ class Planner:
             "dtype": None if self.risk.dtype is None else str(self.risk.dtype),
             "stochastic": self.facts.stochastic,
             "evaluations": {str(size): n for size, n in steps.items()},
-            "looks": list(self._looks(steps)),
+            "looks": list(self._looks(steps, cull)),
             "rates": rates,
             "highest": highest,
             "auto": lrs is None,
@@ -161,9 +166,14 @@ class Planner:
         looped = len(members) * steps * cost[field[0].batch_size]
         if wanted == "auto" and looped < WORTH_A_PROBE:
             return Choice("looped", 1, reasons={"looped": "a race too short to probe engines"})
-        self._tick("which engine is fastest?", 0)
         among = ("stacked", "vmap") if wanted == "auto" else (wanted,)
-        found = choose(self.risk, self.facts.stochastic, members, steps, LIVE_BYTES, among)
+        allowed = PROBE_SHARE * looped if wanted == "auto" else math.inf
+        proof = PROOF_STEPS * cost[field[0].batch_size]
+        if wanted == "auto" and proof > 2 * allowed:
+            why = f"a race of about {looped:.0f} s, in which probing engines takes {proof:.1f} s"
+            return Choice("looped", 1, reasons={"looped": why})
+        self._tick("which engine is fastest?", 0)
+        found = choose(self.risk, self.facts.stochastic, members, steps, LIVE_BYTES, among, allowed)
         if wanted in ("auto", found.engine):
             return found
         if wanted not in found.gradients_per_second:
@@ -231,16 +241,24 @@ class Planner:
         if budget.seconds is not None:
             left = max(budget.seconds - (time.monotonic() - self._begun), 0.2 * budget.seconds)
             share = left * RESERVE / runs / (CULLED_COST if cull else 1.0)
-            share -= (len(FEWER) + 1) * self._scoring  # each run is scored that often at least
+            share -= (len(RUNGS) + 2) * self._scoring  # each run is scored that often at least
             return {size: max(len(EIGHTHS), int(share / s)) for size, s in cost.items()}
         epochs = budget.epochs if budget.epochs is not None else self.risk.task.recipe.epochs
         per_epoch = {size: self.risk.order(size).steps_per_epoch for size in cost}
         return {size: max(1, round(epochs * n)) for size, n in per_epoch.items()}
 
-    def _looks(self, steps: dict[int, int]) -> Sequence[float]:
-        """Eighths, or fewer where scoring would cost more than a tenth of the training."""
+    def _looks(self, steps: dict[int, int], cull: bool) -> tuple[float, ...]:
+        """When held-out data is looked at: as often as costs little beside the training.
+
+        The end is always worth a look, and culling needs one at each of its rungs. Counted in
+        samples, not in seconds, so that the same race looks at the same steps on every machine.
+        """
         if min(steps.values()) < len(EIGHTHS):
             return (1.0,)  # a handful of steps: only the end is worth a look
-        training = min(size * n for size, n in steps.items())
-        scoring = len(EIGHTHS) * self.facts.selection / 3  # a forward pass: a third of a gradient
-        return EIGHTHS if scoring <= 0.1 * training else FEWER
+        worth = min(
+            n / max(LOOK_STEPS, self.facts.selection / (3 * size)) for size, n in steps.items()
+        )  # looks that cost as much as the training; a forward pass is a third of a gradient
+        for looks in LOOKS[: -1 if cull else None]:
+            if len(looks) - 1 <= LOOKING * worth:
+                return looks
+        return LOOKS[-2] if cull else LOOKS[-1]

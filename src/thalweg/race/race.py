@@ -16,7 +16,6 @@ from thalweg.race import advice, ladder
 from thalweg.race.driver import Driver
 from thalweg.race.executors.build import build_engine
 from thalweg.race.executors.local import Workers
-from thalweg.race.executors.pool import Pool
 from thalweg.race.executors.setup import open_pool, require_source
 from thalweg.race.executors.shards import shares
 from thalweg.race.plan import ENGINES, LIVE_BYTES, Budget, Planner, batch_sizes
@@ -49,6 +48,7 @@ def race(
     resume: bool = True,
     fresh: bool = False,
     workers: int = 1,
+    ray: str | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
     seed: int = 0,
@@ -103,7 +103,7 @@ def race(
             raise ValueError(f"{name}={value!r}: wanted a whole number of at least 1.")
     if engine not in ENGINES:
         raise ValueError(f"unknown engine '{engine}'. {suggest(str(engine), ENGINES)}")
-    require_source(task, workers)
+    require_source(task, workers, ray)
     with _untouched_globals():
         risk = Risk(task, device, dtype, split_seed=seed)
         facts = check(risk)
@@ -131,7 +131,7 @@ def race(
         }
         with RunDir.open(run, asked, resume=resume, fresh=fresh) as folder:
             one = _Race(
-                risk, facts, chosen, asked, folder, rates, budget, threads, workers, progress
+                risk, facts, chosen, asked, folder, rates, budget, threads, workers, ray, progress
             )
             return one.go()
 
@@ -164,6 +164,7 @@ class _Race:
         budget: Budget,
         threads: int | None,
         workers: int,
+        ray: str | None,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.risk, self.facts, self.space, self.asked = risk, facts, space, asked
@@ -182,7 +183,8 @@ class _Race:
             split = {"workers": workers, "shards": shares(asked["seeds"], workers)}
             folder.set_plan(plan | split)
         self.plan: dict[str, Any] = folder.plan or {}
-        self._pool: Pool | None = None
+        self._ray = ray
+        self._pool: Any = None  # of processes here or on a cluster
         self._groups = 0
         torch.set_num_threads(self.plan["threads"])
         first = risk.model(asked["seed"])
@@ -205,7 +207,7 @@ class _Race:
 
     def go(self) -> Race:
         """Race the grid, widen it while a best rate lies on an edge, and answer."""
-        with open_pool(self.risk, self.plan, self.asked, LIVE_BYTES) as self._pool:
+        with open_pool(self.risk, self.plan, self.asked, LIVE_BYTES, self._ray) as self._pool:
             self._race()
         self._phase = "confirming"
         self._tell(force=True)

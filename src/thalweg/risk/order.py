@@ -52,6 +52,15 @@ class Order:
         whole, rest = divmod(self.n, min(self.batch_size, self.n))
         return whole + (1 if rest and not self.drop_last else 0)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether every epoch visits the samples in the same way."""
+        if self.custom is not None:
+            return False
+        return self.kind in ("ordered", "once") or (
+            self.batch_size >= self.n and self.kind != "iid"
+        )
+
     def permutation(self, seed: int, epoch: int) -> Tensor:
         """The ``(n,)`` indices of one epoch, in visiting order."""
         if self.kind == "ordered" or (self.batch_size >= self.n and self.kind != "iid"):

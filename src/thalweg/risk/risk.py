@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -181,6 +182,16 @@ class Risk:
             return self.task.loss(self.forward(model, batch), batch[1])
         return self.task.loss(model, batch)
 
+    @cached_property
+    def direct_loss(self) -> Callable[[nn.Module, Any], Tensor]:
+        """:meth:`loss` without its questions, for hot loops over one kind of batch."""
+        loss = self.task.loss
+        if self.task.forward != "pair":
+            return loss
+        if isinstance(self.input(self.feed(0, self.batch_size()).batch(0)), Tensor):
+            return lambda model, batch: loss(model(batch[0]), batch[1])
+        return self.loss
+
     def weight(self, batch: Any) -> float:
         """What the mean of this batch runs over: samples, or what ``task.weight`` says."""
         if self.task.weight is not None:
@@ -225,13 +236,20 @@ class Risk:
         fits = EVALUATE_BYTES // max(1, size)
         return max(self.batch_size(), min(EVALUATE_AT_ONCE, fits), 1)
 
-    def score(self, model: nn.Module, part: str) -> Scores:
-        """The criterion on ``"selection"`` or ``"confirmation"``, in evaluation mode."""
+    def score(self, model: nn.Module, part: str, most: int | None = None) -> Scores:
+        """The criterion on ``"selection"`` or ``"confirmation"``, in evaluation mode.
+
+        Args:
+            model: Its mode is put back afterwards.
+            part: Which of the two.
+            most: Samples that suffice (the first ones; at least one block); None: all.
+        """
         data = self.selection if part == "selection" else self.confirmation
         size = self._at_once if self.per_sample else max(1, -(-data.n // BLOCKS))
+        wanted = data.n if most is None else min(most, data.n)
         values, weights, losses, masses = [], [], [], []
         with evaluating(model):
-            for batch in data.chunks(size):
+            for batch in itertools.islice(data.chunks(min(size, wanted)), -(-wanted // size)):
                 value, weight, loss, mass = self._score_chunk(model, batch)
                 values.append(value)
                 weights.append(weight)

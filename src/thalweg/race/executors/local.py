@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -30,13 +30,16 @@ from thalweg.race.executors.messages import (
     scores,
     thaw,
 )
-from thalweg.race.executors.pool import Pool
 from thalweg.race.executors.shards import split
 from thalweg.race.population.base import Advanced, Tick
 from thalweg.race.space import Member
 from thalweg.risk.criterion import Scores
 from thalweg.rundir import DamagedRun
 from thalweg.rundir.checkpoint import pack, unpack
+
+if TYPE_CHECKING:
+    from thalweg.race.executors.pool import Pool
+    from thalweg.race.executors.ray_pool import RayPool
 
 KEEP_BYTES = 2**30  # states kept for workers that die; larger ones are trained again instead
 
@@ -77,7 +80,7 @@ class Workers:
     independent = True
 
     def __init__(
-        self, pool: Pool, group: int, members: Sequence[Member], total: int, name: str
+        self, pool: Pool | RayPool, group: int, members: Sequence[Member], total: int, name: str
     ) -> None:
         self.name = name
         self.members = tuple(members)

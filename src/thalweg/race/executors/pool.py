@@ -118,7 +118,7 @@ class Pool:
                 yield number, self._bury(number)
                 continue
             if isinstance(answer, Failed):
-                raise _rebuilt(answer)
+                raise rebuilt(answer)
             yield number, answer
 
     def _bury(self, number: int) -> Died:
@@ -189,7 +189,7 @@ def _ending(code: int | None) -> str:
     return f"killed by {name}" + (", perhaps out of memory" if name == "SIGKILL" else "")
 
 
-def _rebuilt(failed: Failed) -> Exception:
+def rebuilt(failed: Failed) -> Exception:
     """The exception of a worker, with its traceback as cause."""
     line = f"in a worker process: {failed.line}"
     error: Exception

@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from multiprocessing.connection import Connection
+from typing import Any, Protocol
 
 import torch
 
@@ -44,6 +45,22 @@ from thalweg.risk.fingerprint import fingerprint
 from thalweg.task import load_task
 from thalweg.task.execute import describe
 
+class Line(Protocol):
+    """Orders in, answers out: a pipe's end, or a pair of queues."""
+
+    def recv(self) -> Any:
+        """The next order, waited for."""
+        ...
+
+    def send(self, answer: Any) -> None:
+        """Tell the driver."""
+        ...
+
+    def poll(self) -> bool:
+        """Whether an order is there."""
+        ...
+
+
 TICK_EVERY = 0.2  # seconds between two words about progress
 KINDS = (ValueError, TypeError, MemoryError, OSError)  # raised as themselves in the driver
 
@@ -52,14 +69,19 @@ def main(connection: Connection, setup: Setup) -> None:
     """Serve one driver until it hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everyone; the driver decides
     threading.Thread(target=_die_with_driver, args=(setup.folder,), daemon=True).start()
+    serve(connection, setup)
+
+
+def serve(line: Line, setup: Setup) -> None:
+    """Obey what comes over the line until nobody is at its other end; errors go back over it."""
     tempfile.tempdir = setup.folder
     try:
-        _Worker(connection, setup).serve()
+        _Worker(line, setup).serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the driver hung up
     except (Exception, SystemExit) as error:
         with contextlib.suppress(OSError):
-            connection.send(_failed(error))
+            line.send(_failed(error))
 
 
 def _die_with_driver(folder: str) -> None:
@@ -81,13 +103,13 @@ def _failed(error: BaseException) -> Failed:
 class _Worker:
     """The task, one engine per group, and the line to the driver."""
 
-    def __init__(self, connection: Connection, setup: Setup) -> None:
+    def __init__(self, line: Line, setup: Setup) -> None:
         torch.set_num_threads(setup.plan["threads"])
         torch.set_default_dtype(getattr(torch, setup.default_dtype))
         torch.set_float32_matmul_precision(setup.matmul_precision)
         torch.use_deterministic_algorithms(setup.deterministic)
         torch.backends.cudnn.deterministic = True
-        self._line, self._setup = connection, setup
+        self._line, self._setup = line, setup
         self._engines: dict[int, tuple[Engine, int]] = {}
         self._reached: dict[int, dict[int, int]] = {}  # per group, the last stop of each member
         self._executed, self._told = 0, time.monotonic()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ ROUNDS = 3  # timed in turns, so that a busy machine troubles all alike
 STEPS = 8  # per turn and engine at most
 TURN_SECONDS = 0.15
 HOPELESS = 2.0  # times slower than looped after warming up: not timed further
+CLEAR = 1.4  # times faster or slower after a turn of several steps: no more turns are needed
 LOOPED_MEMBERS = 2  # of the looped engine are timed; their mean stands for all
 
 
@@ -63,6 +65,7 @@ def choose(
     total: int,
     memory: int,
     among: Sequence[str] = ("stacked", "vmap"),
+    allowed: float = math.inf,
 ) -> Choice:
     """Prove and time the engines on the task's own first steps.
 
@@ -72,42 +75,79 @@ def choose(
         members: The members that will be raced, of one batch size.
         total: Steps of each run.
         memory: Bytes that runs may hold at once.
-        among: Engines tried beside the looped one.
+        among: Engines tried beside the looped one, in this order; one that pays ends the search.
+        allowed: Seconds that the probe may take, about: no engine is tried and no further turn is
+            timed beyond them.
 
     Returns:
         The looped engine, unless another gives the same losses, gradients, buffers and scores and
         is more than 5 % faster.
     """
     begun = time.perf_counter()
-    reasons: dict[str, str] = {}
     size = members[0].configuration.batch_size
     chunk = chunk_size(risk, len(members), member_bytes(risk, members[0].seed, size), memory)
-    alone = one_seed(risk, stochastic, size)
-    first = [members[i] for i in partition(members, chunk, alone)[0]]
-    engines: dict[str, Engine] = {}
-    if len(first) == 1 and len(members) == 1:
-        reasons = dict.fromkeys(("looped", *among), "one member: nothing to share")
-        among = ()
+    if len(members) == 1:
+        alone = dict.fromkeys(("looped", *among), "one member: nothing to share")
+        return Choice("looped", chunk, reasons=alone)
+    parts = partition(members, chunk, one_seed(risk, stochastic, size))
+    first = [members[i] for i in parts[0]]
+    reasons: dict[str, str] = {}
+    speeds: dict[str, float] = {}
+    clock = Clock(risk, begun + allowed)
     for name in among:
-        try:
-            engines[name] = _proved(name, risk, stochastic, first, total, memory, chunk)
-        except (Unsupported, Mismatch) as refusal:
-            reasons[name] = str(refusal)
-        except Exception as error:  # whatever the user's code or torch raises: not this engine
-            words = " ".join(str(error).split())[:300]
-            reasons[name] = f"{type(error).__name__}: {words}"
-    speeds = _timed(risk, stochastic, first, total, memory, engines, reasons)
-    best = "looped"
-    if speeds:
-        fastest = max(speeds, key=lambda name: speeds[name])
-        if speeds[fastest] > FASTER * speeds["looped"]:
-            best = fastest
+        if speeds and _fastest(speeds) != "looped":
+            reasons[name] = f"not tried: {_fastest(speeds)} pays already"
+        elif clock.late:
+            reasons[name] = "not tried: the probe had taken its share of the race"
+        else:
+            try:
+                engine = _proved(name, risk, stochastic, first, total, memory, chunk)
+                found = _timed(clock, stochastic, first, total, memory, name, engine)
+                speeds[name] = found[name]
+                speeds["looped"] = max(found["looped"], speeds.get("looped", 0.0))
+            except (Unsupported, Mismatch) as refusal:
+                reasons[name] = str(refusal)
+            except Exception as error:  # whatever the user's code or torch raises: not this engine
+                words = " ".join(str(error).split())[:300]
+                reasons[name] = f"{type(error).__name__}: {words}"
+    best = _fastest(speeds) if speeds else "looped"
     for name, speed in speeds.items():
-        ratio = speed / speeds["looped"]
         taken = ", taken" if name == best else ""
+        ratio = speed / speeds["looped"]
         reasons[name] = f"{ratio:.2f} times the gradients per second of looped{taken}"
-    seconds = time.perf_counter() - begun
-    return Choice(best, chunk, speeds, reasons, round(seconds, 3))
+    return Choice(best, chunk, speeds, reasons, round(time.perf_counter() - begun, 3))
+
+
+def _fastest(speeds: Mapping[str, float]) -> str:
+    """The engine to take: the looped one unless another is clearly faster."""
+    best = max(speeds, key=lambda name: speeds[name])
+    return best if speeds[best] > FASTER * speeds["looped"] else "looped"
+
+
+class Clock:
+    """Times turns: by this process's own seconds where it computes with one thread.
+
+    Other work on the machine then troubles no choice.
+    """
+
+    def __init__(self, risk: Risk, deadline: float) -> None:
+        self.risk, self._deadline = risk, deadline
+        alone = risk.device.type == "cpu" and torch.get_num_threads() == 1
+        self._now = time.process_time if alone else time.perf_counter
+
+    @property
+    def late(self) -> bool:
+        """Whether the time for the probe is over."""
+        return time.perf_counter() > self._deadline
+
+    def turn(self, engine: Engine, stop: int, count: int) -> float:
+        """Seconds that ``count`` members take to reach step ``stop``."""
+        synchronise(self.risk)
+        begun = self._now()
+        for _ in engine.advance(stop, range(count), lambda n: None):
+            pass
+        synchronise(self.risk)
+        return max(self._now() - begun, 1e-9)
 
 
 def _proved(
@@ -129,52 +169,40 @@ def _proved(
 
 
 def _timed(
-    risk: Risk,
+    clock: Clock,
     stochastic: bool,
     members: Sequence[Member],
     total: int,
     memory: int,
-    engines: dict[str, Engine],
-    reasons: dict[str, str],
+    name: str,
+    engine: Engine,
 ) -> dict[str, float]:
-    """Gradients per second of every engine, the best of a few interleaved turns."""
-    if not engines:
-        return {}
+    """Gradients per second of an engine and the looped one, the best of interleaved turns."""
     few = list(dict.fromkeys((members[0], members[-1])))[:LOOPED_MEMBERS]
-    looped = make("looped", risk, few, total, stochastic, memory)
-    field = {"looped": looped, **engines}
-    count = {name: len(few) if name == "looped" else len(members) for name in field}
-    best = dict.fromkeys(field, 0.0)
-    done = dict.fromkeys(field, 0)
+    looped = make("looped", clock.risk, few, total, stochastic, memory)
+    field = {"looped": (looped, len(few)), name: (engine, len(members))}
+    best, done = dict.fromkeys(field, 0.0), dict.fromkeys(field, 0)
     for turn in range(ROUNDS + 2):
-        for name in list(field):
+        for each, (runner, count) in field.items():
             # the first two turns build and warm up, of one step each
-            steps = 1 if turn < 2 else _steps(best[name] / count[name])
-            steps = min(steps, total - done[name])
+            steps = 1 if turn < 2 else _steps(best[each] / count)
+            steps = min(steps, total - done[each])
             if steps < 1:
                 continue
-            took = _turn(field[name], done[name] + steps, count[name], risk)
-            done[name] += steps
+            took = clock.turn(runner, done[each] + steps, count)
+            done[each] += steps
             if turn:
-                best[name] = max(best[name], count[name] * steps / max(took, 1e-9))
-        if turn == 1:
-            for name in [n for n in field if best[n] * HOPELESS < best["looped"]]:
-                del field[name]
+                best[each] = max(best[each], count * steps / took)
+        hopeless = turn and best[name] * HOPELESS < best["looped"]
+        clear = turn > 1 and not 1 / CLEAR < best[name] / best["looped"] < CLEAR
+        if hopeless or clear or (turn and clock.late):
+            break
     return best
 
 
 def _steps(per_second: float) -> int:
     """Steps of one turn: some, but not more than fit a fraction of a second."""
     return max(1, min(STEPS, int(TURN_SECONDS * per_second)))
-
-
-def _turn(engine: Engine, stop: int, count: int, risk: Risk) -> float:
-    synchronise(risk)
-    begun = time.perf_counter()
-    for _ in engine.advance(stop, range(count), lambda n: None):
-        pass
-    synchronise(risk)
-    return time.perf_counter() - begun
 
 
 def synchronise(risk: Risk) -> None:

@@ -26,11 +26,11 @@ class Outputs:
         self._made: list[Any] = []
         self._bytes = 0
 
-    def score(self, risk: Risk, label: int, part: str) -> Scores | None:
+    def score(self, risk: Risk, label: int, part: str, most: int | None = None) -> Scores | None:
         """What ``risk.score`` says of this member; None where outputs take too much memory."""
         if self._bytes > KEPT_BYTES:
             return None
-        return risk.score(_Replay(self, self._labels.index(label)), part)
+        return risk.score(_Replay(self, self._labels.index(label)), part, most)
 
     def at(self, index: int, args: Any, kwargs: Any) -> Any:
         """The outputs of the ``index``-th input of this part."""
