@@ -66,14 +66,17 @@ class TopographyReport(Record):
     pool: str  # in words, as "6 x 6, every 2, uniform"
     mosaic: Picture  # filters at their places on the torus
     orientation: tuple[float, ...]  # radians in [0, π), row by row
-    fitted: tuple[float, ...]  # how well a Gabor explains each filter, 0 … 1
+    coherence: tuple[float, ...]  # how clearly each filter has one, 0 … 1
     windings: tuple[float, ...]  # of each 2 x 2 plaquette, row by row: 0, +½ or −½
+    trusted: tuple[float, ...]  # 1 where a plaquette turns and its four filters are clear
     neighbours: float  # mean |cos| of adjacent filters
     strangers: float  # mean |cos| of all pairs
-    pinwheels: int  # plaquettes of winding ±½ whose four filters are well fitted
-    smooth: float  # median angle between the orientations of neighbours, degrees
-    unit_invariance: float  # mean correlation of unit responses under shifts of one pixel
-    pool_invariance: float  # the same of pools
+    pinwheels: int  # how many are trusted
+    roughness: float  # median angle between the orientations of neighbours, degrees; 45 is chance
+    unit_shift: float  # mean correlation of unit responses under shifts of one pixel
+    pool_shift: float  # the same of pools
+    unit_rotation: float  # the same under rotation by 10 degrees
+    pool_rotation: float
     seconds: float = 0.0
     seed: int = 0
     machine: dict[str, str] = field(default_factory=dict)

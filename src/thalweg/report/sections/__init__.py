@@ -13,5 +13,6 @@ SECTIONS = Registry(
     Member("Race", "thalweg.report.sections.race:draw", "which optimiser, which learning rate"),
     Member("Run", "thalweg.report.sections.training:draw", "one training to the end"),
     Member("CodesReport", "thalweg.report.sections.codes:draw", "a dictionary, or sparse codes"),
+    Member("TopographyReport", "thalweg.report.sections.topographic:draw", "a map on a torus"),
     Member("GapReport", "thalweg.report.sections.gap:draw", "an encoder against its own decoder"),
 )
