@@ -57,6 +57,10 @@ def race(
         str, typer.Option(help="auto, looped, stacked or vmap: how members are trained.")
     ] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Workers on a Ray cluster: auto, HOST:PORT, local."),
+    ] = None,
     device: options.Device = "auto",
     dtype: Annotated[
         str | None, typer.Option(help="float32, float64 …; default: the task's.")
@@ -94,6 +98,7 @@ def race(
         "resume": True,
         "fresh": not resume,
         "workers": workers,
+        "ray": ray,
         "cull": cull,
         "engine": engine,
         "threads": threads,

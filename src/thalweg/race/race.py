@@ -81,6 +81,8 @@ def race(
         workers: Processes with one thread each, which split the members by seed; 1 runs in this
             one. They load the task by its name, and each holds its own copy of the data. A resumed
             race keeps the number in its plan.
+        ray: Address of a Ray cluster on whose machines the workers run (``auto``, ``HOST:PORT`` or
+            ``local``). Rows, plan and table are those of as many workers here.
         device: ``auto``, ``cpu`` or ``cuda``.
         dtype: ``float32``, ``float64`` or None (as the task has it).
         seed: Decides the held-out split and all seeds of the race.
@@ -176,7 +178,7 @@ class _Race:
         self._phase = "probing learning rates"
         if folder.plan is None:
             planner = Planner(risk, facts, space, self._probing)
-            threads = threads or (1 if workers > 1 else None)
+            threads = threads or (1 if workers > 1 or ray is not None else None)
             plan = planner.plan(
                 rates, asked["seeds"], budget, asked["cull"], threads, asked["engine"]
             )

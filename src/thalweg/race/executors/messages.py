@@ -158,5 +158,6 @@ def flat(scores: Scores) -> tuple[np.ndarray, np.ndarray, float]:
 
 def scores(found: tuple[np.ndarray, np.ndarray, float]) -> Scores:
     """The inverse of :func:`flat`."""
-    values, weights, loss = found
+    values, weights = (np.require(x, requirements="W") for x in found[:2])  # Ray's are read-only
+    loss = found[2]
     return Scores(torch.from_numpy(values), torch.from_numpy(weights), loss)

@@ -45,6 +45,7 @@ from thalweg.risk.fingerprint import fingerprint
 from thalweg.task import load_task
 from thalweg.task.execute import describe
 
+
 class Line(Protocol):
     """Orders in, answers out: a pipe's end, or a pair of queues."""
 
@@ -52,7 +53,7 @@ class Line(Protocol):
         """The next order, waited for."""
         ...
 
-    def send(self, answer: Any) -> None:
+    def send(self, obj: Any, /) -> None:
         """Tell the driver."""
         ...
 
