@@ -16,8 +16,6 @@ _LAZY = {
     "certify_images": "thalweg.sparse.convolution.inference:certify_images",
     "learn_filters": "thalweg.sparse.convolution.learning:learn_filters",
     "Filters": "thalweg.sparse.convolution.storage:Filters",
-    "ConvPSD": "thalweg.sparse.convolution.psd:ConvPSD",
-    "ConvEncoder": "thalweg.sparse.convolution.encoder:ConvEncoder",
 }
 
 __all__ = list(_LAZY)  # pyrefly: ignore

@@ -60,8 +60,12 @@ def solve(
     weight = energy.l1[:, None, None]
     scale = images.square().mean((1, 2, 3)).sqrt().clamp_min(torch.finfo(images.dtype).tiny)
     rho = (options.rho * energy.l1.mean() / scale).clamp(1e-3, 1e3)[:, None, None, None]
-    best, took = y[:, :, :h, :w].clone(), torch.zeros(len(images), dtype=torch.int64)
-    lowest = torch.full((len(images),), torch.inf, dtype=torch.float64, device=images.device)
+    best = y[:, :, :h, :w].clone()
+    lowest = energy.relative_gap(images, best)
+    took = torch.full((len(images),), -options.every, dtype=torch.int64)
+    took[(lowest > options.tol).cpu()] = 0
+    if not bool((lowest > options.tol).any()):
+        return best, took + options.every
     for done in range(1, options.iterations + 1):
         x = step.solve(y - u, rho)
         x.mul_(options.relaxation).add_(y, alpha=1 - options.relaxation).add_(u)

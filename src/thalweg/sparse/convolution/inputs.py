@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ def read_images(images: Any, name: str = "images") -> Images:
         shape = (shape[1], 1, *shape[2:])
     if 0 in shape[1:]:
         raise ValueError(f"{name} of shape {tuple(array.shape)} hold no pixels")
-    flat = read(array.reshape(shape[0], -1), name, "(images, pixels)")
+    flat = read(array.reshape(shape[0], math.prod(shape[1:])), name, "(images, pixels)")
     return Images(flat.rows(0, shape[0]).reshape(shape), flat.is_torch, flat.dtype)
 
 
