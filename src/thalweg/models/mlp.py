@@ -11,6 +11,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
+    "leaky-relu": nn.LeakyReLU,
+    "softplus": nn.Softplus,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "identity": nn.Identity,
@@ -33,7 +35,7 @@ class MLP(nn.Module):
 
         Args:
             widths: Inputs, hidden widths, outputs: at least two numbers >= 1.
-            activation: One of ``relu tanh sigmoid gelu silu identity``.
+            activation: One of ``ACTIVATIONS``, such as ``relu tanh sigmoid identity``.
             batch_norm: Normalise before each activation (the linear layer then has no bias, which
                 the normalisation would cancel).
 

@@ -37,14 +37,14 @@ def small_lenet_14() -> Task:
 def digits_mlp() -> Task:
     """A 64-64-10 perceptron on 1797 handwritten digits of 8x8."""
     recipe = Recipe(optimizer="sgd", lr=0.1, momentum=0.9, batch_size=64, epochs=30)
-    return classes("digits-mlp", partial(MLP, (64, 64, 10)), _flat_digits(), recipe)
+    return classes("digits-mlp", partial(MLP, (64, 64, 10)), flat_digits(), recipe)
 
 
 def digits_batchnorm() -> Task:
     """A 64-64-64-10 perceptron with batch normalisation on 1797 handwritten digits of 8x8."""
     model = partial(MLP, (64, 64, 64, 10), batch_norm=True)
     recipe = Recipe(optimizer="sgd", lr=0.1, momentum=0.9, batch_size=64, epochs=30)
-    return classes("digits-batchnorm", model, _flat_digits(), recipe)
+    return classes("digits-batchnorm", model, flat_digits(), recipe)
 
 
 def _enlarged_digits(size: int) -> Parts:
@@ -55,7 +55,8 @@ def _enlarged_digits(size: int) -> Parts:
     return partition(standardised(large.numpy(), indices[0], (0, 1, 2, 3)), y, indices)
 
 
-def _flat_digits() -> Parts:
+def flat_digits() -> Parts:
+    """Digits as 64 numbers each, standardised over all pixels together."""
     x, y = bundled.digits()
     indices = thirds(len(y), y)
     return partition(standardised(x, indices[0], (0, 1, 2)).reshape(-1, 64), y, indices)

@@ -1,14 +1,17 @@
-"""The built-in task on text."""
+"""The built-in tasks on text."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
+from torch import nn
 
 from thalweg.data.splits import split
 from thalweg.data.text import Vocabulary, distinct, python_topics, windows
+from thalweg.models.char_lstm import CharLSTM
 from thalweg.models.losses import token_count, token_cross_entropy
 from thalweg.models.tasks.arrays import SHARES, Pair
 from thalweg.models.transformer import CharTransformer
@@ -25,6 +28,25 @@ def char_lm() -> Task:
     every number, depends on the Python version. The mean runs over characters: the last window of
     a topic is padded.
     """
+    return _next_character(
+        "char-lm",
+        lambda vocabulary: partial(CharTransformer, vocabulary, CONTEXT),
+        Recipe(optimizer="adamw", lr=4e-3, weight_decay=0.01, batch_size=16, epochs=10),
+    )
+
+
+def char_lstm() -> Task:
+    """The same text and the same windows for an LSTM of 64 cells."""
+    return _next_character(
+        "char-lstm",
+        lambda vocabulary: partial(CharLSTM, vocabulary),
+        Recipe(optimizer="adam", lr=5e-3, batch_size=16, epochs=10),
+    )
+
+
+def _next_character(
+    name: str, model: Callable[[int], Callable[[], nn.Module]], recipe: Recipe
+) -> Task:
     topics = distinct(topic[:LONGEST] for topic in python_topics())
     indices = split(len(topics), SHARES, seed=0)
     vocabulary = Vocabulary.of(topics[i] for i in indices[0])
@@ -32,15 +54,15 @@ def char_lm() -> Task:
         _windows([vocabulary.encode(topics[i]) for i in part]) for part in indices
     )
     return Task(
-        name="char-lm",
-        model=partial(CharTransformer, len(vocabulary), CONTEXT),
+        name=name,
+        model=model(len(vocabulary)),
         loss=token_cross_entropy,
         weight=token_count,
         train=train,
         held_out=held_out,
         test=test,
         metric="loss",
-        recipe=Recipe(optimizer="adamw", lr=4e-3, weight_decay=0.01, batch_size=16, epochs=10),
+        recipe=recipe,
     )
 
 
