@@ -51,7 +51,6 @@ def test_the_claim_gives_its_verdict_with_figures(name, judged) -> None:
     claim = judged(name)
     assert claim.verdict == VERDICTS[name], claim.measures
     assert claim.charts
-    assert claim.seconds < 10
 
 
 @pytest.mark.parametrize("name", VERDICTS)
