@@ -53,11 +53,13 @@ format: $(VENV)/.developer  ## rewrite the files in the house format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-reproduce:  ## lecture claims as commands (nothing to run yet)
-	@echo "no lecture claim is a command yet"
+reproduce: $(VENV)/.installed  ## every claim of the lectures, slow ones too; resumable; THALWEG_DATA=FOLDER for MNIST and so on, FULL=--full
+	@$(BIN)/thalweg reproduce --all --slow $(FULL) --run runs/claims
 
 docs:  ## documentation pages (nothing to build yet)
 	@echo "the documentation is the README and the docstrings; pages are not built yet"
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src benchmarks tests -name '__pycache__' -type d -prune -exec rm -rf {} +
+	find src benchmarks tests \( -name '*.nbi' -o -name '*.nbc' \) -delete

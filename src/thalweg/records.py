@@ -276,6 +276,7 @@ class CodesReport(Record):
 # Records of one area alone live in a file of their own, one line each here: ``records.Claim``.
 ELSEWHERE = {
     "Claim": "thalweg.records_claims:Claim",
+    "Reproduction": "thalweg.records_claims:Reproduction",
     "Run": "thalweg.records_training:Run",
     "GapReport": "thalweg.records_gap:GapReport",
     "TopographyReport": "thalweg.records_gap:TopographyReport",

@@ -9,6 +9,13 @@ from thalweg.records import Picture, Record
 from thalweg.registry import resolve
 
 VERDICTS = ("confirmed", "corrected", "reduced", "not reproduced")
+DECKS = {  # the five lectures
+    "D0": "Optimization (NYU, spring 2023), Yann LeCun with material of Aaron Defazio",
+    "D1": "Special Topics in Advanced Machine Learning, lecture 3 (NYU Tandon), Anna Choromanska",
+    "D2": "Optimization (NYU, fall 2020), Yann LeCun",
+    "D3": "Optimization II, Intro to Autoencoders (CU Boulder, March 2020), Adam Bloniarz",
+    "D4": "Deep Feedforward Networks: Optimization, Paolo Favaro",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,25 @@ class Claim(Record):
     seed: int = 0
     machine: dict[str, str] = field(default_factory=dict)
     command: str = ""
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page and return where it is."""
+        return resolve("thalweg.report.page:write")([self], path)
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction(Record):
+    """Several claims, measured in one go or in parts."""
+
+    claims: tuple[Claim, ...]
+    skipped: dict[str, str] = field(default_factory=dict)  # name: what it lacks
+    failed: dict[str, str] = field(default_factory=dict)  # name: the error it ended in
+    seconds: float = 0.0
+    command: str = ""
+
+    def count(self, verdict: str) -> int:
+        """How many claims came to this verdict."""
+        return sum(claim.verdict == verdict for claim in self.claims)
 
     def report(self, path: str | Path) -> Path:
         """Write one self-contained HTML page and return where it is."""

@@ -18,6 +18,7 @@ The published numbers and tolerances stand in the decorator, so they are fixed b
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,22 @@ class Target:
     relation: str = "equal"
     unit: str = ""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.relation not in ("equal", "at most", "at least", "reported"):
+            raise ValueError(f"target '{self.name}' has the unknown relation '{self.relation}'")
+
+    def beside(self, ours: float = math.nan) -> Measure:
+        """The published number with ours beside it."""
+        return Measure(
+            name=self.name,
+            ours=float(ours),
+            published=self.published,
+            tolerance=self.within,
+            relation=self.relation,
+            unit=self.unit,
+            source=self.source,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +133,7 @@ class Lecture:
                 f"claim '{self.name}' measured {sorted(outcome.values)}, its targets are "
                 f"{sorted(target.name for target in self.targets)}"
             )
-        measures = tuple(_measure(target, outcome.values[target.name]) for target in self.targets)
+        measures = tuple(target.beside(outcome.values[target.name]) for target in self.targets)
         return Claim(
             name=self.name,
             title=self.title,
@@ -193,17 +210,3 @@ def claim(
         )
 
     return bind
-
-
-def _measure(target: Target, ours: float) -> Measure:
-    if target.relation not in ("equal", "at most", "at least", "reported"):
-        raise ValueError(f"target '{target.name}' has the unknown relation '{target.relation}'")
-    return Measure(
-        name=target.name,
-        ours=float(ours),
-        published=target.published,
-        tolerance=target.within,
-        relation=target.relation,
-        unit=target.unit,
-        source=target.source,
-    )

@@ -93,7 +93,7 @@ def repeat(words: Sequence[str], drop: Sequence[str] = ("--json", "--quiet")) ->
 
 
 def _stopped(words: Sequence[str]) -> str:
-    if not {"race", "demo", "train"} & set(words[:2]):
+    if not {"race", "demo", "train", "reproduce"} & set(words[:2]):
         return "stopped"
     again = repeat(words, drop=("--fresh", "--json", "--quiet"))
     return f"stopped; what was finished is kept, and this goes on from there: {again}"

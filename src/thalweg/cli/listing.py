@@ -21,6 +21,7 @@ FAMILIES = Registry(
     Member("solvers", "thalweg.sparse:SOLVERS", "sparse inference"),
     Member("encoders", "thalweg.sparse.encoders:ENCODERS", "guess the codes in one pass"),
     Member("penalties", "thalweg.sparse:PENALTIES", "what makes codes sparse"),
+    Member("claims", "thalweg.claims:CLAIMS", "of the lectures: for thalweg reproduce"),
 )
 
 

@@ -14,7 +14,7 @@ from thalweg.records import Record
 
 EXAMPLE = "thalweg report runs/digits"
 # what a run directory may hold, and the class of record
-RECORDS = {"race.json": "Race", "train.json": "Run"}
+RECORDS = {"race.json": "Race", "train.json": "Run", "claims.json": "Reproduction"}
 
 
 def report(

@@ -24,6 +24,9 @@ VERBS = Registry(
     ),
     Member("encode", "thalweg.cli.encode:encode", "Exact sparse codes, each with a certificate."),
     Member("gap", "thalweg.cli.gap:gap", "What an autoencoder's encoder loses to its decoder."),
+    Member(
+        "reproduce", "thalweg.cli.reproduce:reproduce", "Claims of the lectures, measured here."
+    ),
     Member("list", "thalweg.cli.listing:list_", "What can be named: tasks, optimisers and so on."),
 )
 

@@ -14,5 +14,7 @@ SECTIONS = Registry(
     Member("Run", "thalweg.report.sections.training:draw", "one training to the end"),
     Member("CodesReport", "thalweg.report.sections.codes:draw", "a dictionary, or sparse codes"),
     Member("TopographyReport", "thalweg.report.sections.topographic:draw", "a map on a torus"),
+    Member("Claim", "thalweg.report.sections.claims:draw", "a claim of the lectures, measured"),
+    Member("Reproduction", "thalweg.report.sections.claims:draw_all", "claims of the lectures"),
     Member("GapReport", "thalweg.report.sections.gap:draw", "an encoder against its own decoder"),
 )
