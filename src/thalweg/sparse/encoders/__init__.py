@@ -46,6 +46,12 @@ ENCODERS = Registry(
         "a gain times a − tanh(a) of a linear map",
         "Kavukcuoglu et al. 2010",
     ),
+    Member(
+        "smooth-shrink",
+        f"{_HERE}.smoothed:SmoothShrink",
+        "sh: a smooth threshold of a linear map, its knee and sharpness learned",
+        "Kavukcuoglu et al. 2010",
+    ),
 )
 
 _NAMES = {
@@ -56,6 +62,8 @@ _NAMES = {
     "Linear": f"{_HERE}.feedforward:Linear",
     "Tanh": f"{_HERE}.feedforward:Tanh",
     "TanhShrink": f"{_HERE}.feedforward:TanhShrink",
+    "SmoothShrink": f"{_HERE}.smoothed:SmoothShrink",
+    "smooth_shrink": f"{_HERE}.smoothed:smooth_shrink",
     "Training": f"{_HERE}.training:Training",
 }
 
