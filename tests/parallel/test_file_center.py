@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from thalweg.parallel import FileCenter, MemoryCenter
+from thalweg.parallel import ElasticAveraging, FileCenter, MemoryCenter
 from thalweg.parallel.centers.base import Hyper
 
 CHILD = """
@@ -105,3 +105,46 @@ def test_strange_files_are_refused(tmp_path) -> None:
         FileCenter(tmp_path / "d", torch.zeros(3, dtype=torch.float16))
     with pytest.raises(FileNotFoundError):
         FileCenter(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_an_exchange_in_place_is_the_exchange_by_requests(tmp_path, nesterov) -> None:
+    """Weights of several shapes, longer than a chunk; the centre far away knows only requests."""
+
+    class Far:  # the same centre without the short way
+        def __init__(self, center) -> None:
+            self.read, self.elastic = center.read, center.elastic
+
+    sizes = [(300, 200), (7,), (1,)]
+    n = sum(torch.zeros(s).numel() for s in sizes)
+    ended = []
+    for far in (False, True):
+        g = torch.Generator().manual_seed(1)
+        center = FileCenter(tmp_path / str(far), torch.zeros(n, dtype=torch.float64), 1)
+        params = [
+            torch.nn.Parameter(torch.randn(s, generator=g, dtype=torch.float64)) for s in sizes
+        ]
+        optimizer = torch.optim.SGD(
+            params, lr=0.1, momentum=0.9 if nesterov else 0.0, nesterov=nesterov
+        )
+        worker = ElasticAveraging(optimizer, Far(center) if far else center, 2, 0.3, start=False)
+        for _ in range(5):
+            for p in params:
+                p.grad = torch.randn(p.shape, generator=g, dtype=torch.float64)
+            worker.step()
+        ended.append((worker.flat().detach(), center.read(), worker.traffic))
+    torch.testing.assert_close(ended[0][0], ended[1][0], rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(ended[0][1], ended[1][1], rtol=1e-14, atol=1e-14)
+    assert ended[0][2] == ended[1][2]
+
+
+def test_a_worker_with_nan_does_not_touch_the_centre_in_place(tmp_path) -> None:
+    center = FileCenter(tmp_path / "c", torch.ones(3), 1)
+    w = torch.nn.Parameter(torch.ones(3))
+    worker = ElasticAveraging(torch.optim.SGD([w], lr=0.1), center, 1, 0.5)
+    w.data = torch.tensor([5.0, float("nan"), 1.0])
+    w.grad = torch.zeros(3)
+    worker.step()
+    assert worker.traffic.refused == 1
+    assert torch.equal(center.read(), torch.ones(3))
+    assert torch.equal(w.detach(), torch.ones(3))  # back at the centre

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thalweg.parallel.centers.base import Center, Hyper, NonFinite
+from thalweg.parallel.centers.state import Part
 
 
 @dataclass(slots=True)
@@ -101,6 +102,9 @@ class ElasticAveraging:
         return loss
 
     def _meet(self) -> None:
+        if (parts := self._in_place()) is not None:
+            self._meet_in_place(parts)
+            return
         x = self._body()
         try:
             pull = self.center.elastic(x.to("cpu"), self.alpha, self.worker)
@@ -111,8 +115,35 @@ class ElasticAveraging:
         except (OSError, RuntimeError, EOFError, TimeoutError):
             self.traffic.failed += 1
             return
-        self._count(x)
+        self._count(x.numel(), x.element_size())
         self.put(self.flat() - pull.to(x.device))
+
+    def _in_place(self) -> list[Part] | None:
+        """The weights as vectors, where they and the centre lie in this process's memory."""
+        dtype = getattr(self.center, "dtype", None)
+        if not hasattr(self.center, "meet") or not all(
+            p.device.type == "cpu" and p.dtype == dtype and p.is_contiguous() for p in self.params
+        ):
+            return None
+        parts: list[Part] = []
+        for group in self.optimizer.param_groups:
+            ahead = group.get("momentum", 0.0) if group.get("nesterov") else 0.0
+            for p in group["params"]:
+                buffer = self.optimizer.state.get(p, {}).get("momentum_buffer") if ahead else None
+                buffer = None if buffer is None else buffer.reshape(-1)
+                parts.append((p.detach().view(-1), buffer, ahead * float(group["lr"])))
+        return parts
+
+    def _meet_in_place(self, parts: list[Part]) -> None:
+        try:
+            self.center.meet(parts, self.alpha)  # pyrefly: ignore
+        except NonFinite:
+            self.traffic.refused += 1
+            self._rejoin()
+        except (OSError, RuntimeError):
+            self.traffic.failed += 1
+        else:
+            self._count(sum(x.numel() for x, _, _ in parts), parts[0][0].element_size())
 
     def finish(self) -> None:
         """Called once after the last step; nothing is left to send here."""
@@ -142,9 +173,9 @@ class ElasticAveraging:
                 if isinstance(value, Tensor) and value.shape == p.shape:
                     value.zero_()
 
-    def _count(self, x: Tensor) -> None:
+    def _count(self, numbers: int, size: int) -> None:
         self.traffic.exchanges += 1
-        self.traffic.bytes += 2 * x.numel() * x.element_size()  # one vector there, one back
+        self.traffic.bytes += 2 * numbers * size  # one vector there, one back
 
     def flat(self) -> Tensor:
         """The worker's weights as one vector."""
@@ -213,7 +244,7 @@ class Downpour(ElasticAveraging):
             self.traffic.failed += 1  # the sum goes on growing and is sent the next time
             return
         self.sequence += 1
-        self._count(x)
+        self._count(x.numel(), x.element_size())
         self.put(centre.to(x.device))
         self._since = self.flat()
 
@@ -254,7 +285,7 @@ class MomentumDownpour(ElasticAveraging):
             self.traffic.failed += 1
             return loss
         self.sequence += 1
-        self._count(g)
+        self._count(g.numel(), g.element_size())
         self.put(centre.to(g.device))
         return loss
 

@@ -10,7 +10,7 @@ import fcntl
 import json
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from thalweg.parallel.centers.base import Hyper
-from thalweg.parallel.centers.state import AVERAGES, take_elastic, take_push
+from thalweg.parallel.centers.state import AVERAGES, Part, meet, take_elastic, take_push
 
 _HEADER = 4096
 _FORMAT = "thalweg-center-1"
@@ -104,6 +104,17 @@ class FileCenter:
             pull = take_elastic(self._centre, x, alpha)
             self._counts[1] += 1
             return pull
+
+    def meet(self, parts: Sequence[Part], alpha: float) -> None:
+        """:meth:`elastic` in place on both sides, for weights in this process's memory."""
+        with self._locked():
+            meet(self._centre, parts, alpha)
+            self._counts[1] += 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the centre."""
+        return self._centre.dtype
 
     def push(self, delta: Tensor, worker: int, sequence: int, hyper: Hyper | None = None) -> Tensor:
         """See :class:`~thalweg.parallel.centers.base.Center`."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from thalweg.parallel.centers.base import Hyper, NonFinite
 from thalweg.parallel.elastic import elastic_pull, momentum_push
 
+Part = tuple[Tensor, Tensor | None, float]  # weights (k,), momentum buffer (k,), its factor
+CHUNK = 2**15  # numbers that stay in a core's cache while they are worked on
 AVERAGES = ("none", "running", "moving")
 MOVING = 0.001  # rate of the moving average (MVADOWNPOUR)
 
@@ -18,6 +22,34 @@ def take_elastic(centre: Tensor, x: Tensor, alpha: float) -> Tensor:
     pull = elastic_pull(x, centre, alpha)
     centre.add_(pull)
     return pull
+
+
+def meet(centre: Tensor, parts: Sequence[Part], alpha: float) -> None:
+    """Both sides of an elastic exchange in place, a cache's worth at a time.
+
+    Args:
+        centre: ``(n,)``, moved towards the worker.
+        parts: The worker's weights in order, moved towards the centre by as much.
+        alpha: Elastic rate.
+
+    Raises:
+        NonFinite: A weight is NaN or infinite; nothing was moved.
+    """
+    for x, buffer, ahead in parts:
+        if not bool(torch.isfinite(x.sum())):  # one pass; a sum may overflow where no entry does
+            require_finite(x)
+        if buffer is not None and ahead and not bool(torch.isfinite(buffer.sum())):
+            require_finite(buffer)
+    spare = centre.new_empty(min(CHUNK, centre.numel()))
+    lengths = [x.numel() for x, _, _ in parts]
+    for own, (x, buffer, ahead) in zip(centre.split(lengths), parts, strict=True):
+        buffers = [None] * (1 + len(x) // CHUNK) if buffer is None else buffer.split(CHUNK)
+        for c, w, b in zip(own.split(CHUNK), x.split(CHUNK), buffers, strict=False):
+            d = torch.sub(w, c, out=spare[: len(c)])
+            if b is not None:
+                d.add_(b, alpha=ahead)
+            c.add_(d, alpha=alpha)
+            w.sub_(d, alpha=alpha)
 
 
 def take_push(
