@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 STEPS = 3  # of the gradient, each time a filter has its turn
+OFF = 0.25  # share of a side: less is no harm, and moving costs what was learned of the border
 
 
 def sweep(filters: Tensor, A: Tensor, B: Tensor, floor: float = 0.0) -> None:
@@ -54,7 +55,7 @@ def largest_eigenvalues(A: Tensor, a: int, b: int) -> Tensor:
 
 
 def centre(filters: Tensor, A: Tensor, B: Tensor, which: Tensor) -> int:
-    """Move filters whose energy lies off the middle back to it, in place; how many moved.
+    """Move filters whose energy lies far off the middle back to it, in place; how many moved.
 
     A filter that has begun beside its pattern is cut off at one border, and no small step ever
     brings it back: the codes would have to move too. Statistics move with their filter; what comes
@@ -71,12 +72,11 @@ def centre(filters: Tensor, A: Tensor, B: Tensor, which: Tensor) -> int:
     power = power / power.sum((1, 2), keepdim=True)
     y = torch.arange(a, dtype=filters.dtype, device=filters.device) - (a - 1) / 2
     x = torch.arange(b, dtype=filters.dtype, device=filters.device) - (b - 1) / 2
-    rows = (power.sum(2) @ y).round().long().tolist()
-    columns = (power.sum(1) @ x).round().long().tolist()
+    down, right = power.sum(2) @ y, power.sum(1) @ x
+    far = which & ((down.abs() > a * OFF) | (right.abs() > b * OFF))
     moved = 0
-    for k, (dy, dx) in enumerate(zip(rows, columns, strict=True)):
-        if not (which[k] and (dy or dx)):
-            continue
+    for k in far.nonzero()[:, 0].tolist():
+        dy, dx = round(float(down[k])), round(float(right[k]))
         moved += 1
         shifted = _shift(filters[k], -dy, -dx)
         filters[k] = shifted / shifted.norm()

@@ -16,7 +16,7 @@ from thalweg.sparse.convolution.kernels.statistics import remember_codes, rememb
 from thalweg.sparse.convolution.operator import Boundary, ConvDictionary
 from thalweg.sparse.inputs import read_tol
 
-YOUNG, EVERY = 50, 5  # steps in which a filter may be moved to its middle, and steps between
+YOUNG, EVERY = 25, 5  # steps in which a filter may be moved to its middle, and steps between
 
 
 class FilterLearner:
@@ -26,7 +26,7 @@ class FilterLearner:
     statistics that are first multiplied by ``(1 - 1/t)^forgetting``, and gives every filter a turn
     (`thalweg.sparse.convolution.filters.sweep`). Filters that no image has used for ``dead_after``
     steps are replaced by the piece of an image with the largest residual. Now and then in its first
-    50 steps a filter whose energy lies off the middle is moved there with its statistics.
+    25 steps a filter whose energy lies far off the middle is moved there with its statistics.
 
     Codes are computed where the images are; statistics and filters live on the CPU.
 
