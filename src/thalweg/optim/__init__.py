@@ -81,6 +81,8 @@ _PUBLIC = {
     "DeltaBarDelta": "thalweg.optim.delta_bar_delta:DeltaBarDelta",
     "EntropySGD": "thalweg.optim.entropy_sgd:EntropySGD",
     "NonlinearCG": "thalweg.optim.nonlinear_cg:NonlinearCG",
+    "block_coordinate_descent": "thalweg.optim.coordinate:block_coordinate_descent",
+    "coordinate_descent_quadratic": "thalweg.optim.coordinate:coordinate_descent_quadratic",
     "Averaged": "thalweg.optim.averaging:Averaged",
     "Shell": "thalweg.optim.shell:Shell",
     "Population": "thalweg.optim.population:Population",
