@@ -186,7 +186,7 @@ def _simulated_variance(eta: float, alpha: float, p: int, seed: int) -> float:
 def easgd_tau(setting: Setting) -> Outcome:
     """Four simulated workers in random order, 64-64-10 network on 8x8 digits, 600 steps each."""
     seeds = range(setting.seed, setting.seed + (5 if setting.full else 2))
-    digits = _Digits(setting.seed)
+    digits = Digits(setting.seed)
     curves, ends = [], {}
     for name, method, lr in (
         ("EASGD", "easgd", 0.5),
@@ -228,7 +228,7 @@ def easgd_tau(setting: Setting) -> Outcome:
     )
 
 
-class _Digits:
+class Digits:
     """A 64-64-10 perceptron on digits as a gradient of one flat vector."""
 
     def __init__(self, seed: int) -> None:
@@ -246,7 +246,23 @@ class _Digits:
     def accuracy(self, method: str, lr: float, tau: int, seed: int) -> float:
         """Of the centre after 600 steps of each of four workers; 10 % where it diverged."""
         g = torch.Generator().manual_seed(seed)
-        start = torch.cat(
+        start = self.start(g)
+        found = simulate(
+            lambda worker, step, w: self.gradient(w, g),
+            start,
+            method,
+            4,
+            600,
+            lr,
+            tau,
+            seed=seed,
+            record=600,
+        )
+        return self.score(found.centre)
+
+    def start(self, g: torch.Generator) -> Tensor:
+        """Weights drawn for ReLU layers, biases zero."""
+        return torch.cat(
             [
                 torch.randn(64 * 64, generator=g) * (2 / 64) ** 0.5,
                 torch.zeros(64),
@@ -255,17 +271,16 @@ class _Digits:
             ]
         )
 
-        def gradient(worker: int, step: int, w: Tensor) -> Tensor:
-            picked = torch.randint(len(self.x), (32,), generator=g)
-            w = w.clone().requires_grad_()
-            (found,) = torch.autograd.grad(
-                F.cross_entropy(self._scores(w, self.x[picked]), self.y[picked]), w
-            )
-            return found
+    def gradient(self, w: Tensor, g: torch.Generator) -> Tensor:
+        """Of 32 samples drawn with replacement."""
+        picked = torch.randint(len(self.x), (32,), generator=g)
+        w = w.clone().requires_grad_()
+        loss = F.cross_entropy(self._scores(w, self.x[picked]), self.y[picked])
+        return torch.autograd.grad(loss, w)[0]
 
-        found = simulate(gradient, start, method, 4, 600, lr, tau, seed=seed, record=600)
-        guess = self._scores(found.centre, self.test_x).argmax(1)
-        return float((guess == self.test_y).float().mean())
+    def score(self, w: Tensor) -> float:
+        """Accuracy on the quarter that nobody trained on."""
+        return float((self._scores(w, self.test_x).argmax(1) == self.test_y).float().mean())
 
     def _scores(self, w: Tensor, x: Tensor) -> Tensor:
         a, b, c, d = w.split(self.sizes)
