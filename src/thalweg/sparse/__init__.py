@@ -88,6 +88,7 @@ _LAZY = {
     "PSD": "thalweg.sparse.psd:PSD",
     "SparseCoder": "thalweg.sparse.estimators:SparseCoder",
     "DictionaryLearner": "thalweg.sparse.estimators:DictionaryLearner",
+    "ConvDictionaryLearner": "thalweg.sparse.estimators:ConvDictionaryLearner",
     "ListaEncoder": "thalweg.sparse.estimators:ListaEncoder",
     "L1": "thalweg.sparse.penalties.l1:L1",
     "WeightedL1": "thalweg.sparse.penalties.l1:WeightedL1",
