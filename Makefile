@@ -38,8 +38,9 @@ lint: $(VENV)/.developer  ## format, style, types and the import contract
 	@$(BIN)/pyrefly check
 	@PYTHONPATH=src $(BIN)/lint-imports
 
-survive: $(VENV)/.developer  ## kill -9, damaged files, failing disks: the whole campaign (about fifteen minutes)
+survive: $(VENV)/.developer  ## kill -9, damaged files, failing disks, lost machines: the whole campaign (half an hour)
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/survive.py
+	@OMP_NUM_THREADS=1 THALWEG_KILLS=20 $(PYTEST) -q tests/parallel/test_ray.py tests/race/test_ray.py
 
 bench: $(VENV)/.developer  ## the race's benchmarks at small size, results into benchmarks/results (about ten minutes)
 	@$(PIP) install -c constraints.txt -e ".[bench]"
