@@ -144,7 +144,7 @@ def test_an_engine_that_is_not_faster_enough_is_not_taken(monkeypatch, task_of, 
     monkeypatch.setattr(choosing, "_timed", lambda *args: dict(speeds))
     risk = risk_of(task_of("mlp"))
     assert choose(risk, False, members(mixed), 100, MEMORY).engine == "looped"
-    speeds["stacked"] = 106.0
+    speeds["stacked"] = 109.0
     assert choose(risk, False, members(mixed), 100, MEMORY).engine == "stacked"
 
 

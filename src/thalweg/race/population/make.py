@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thalweg.race.population.activity import member_bytes
+from thalweg.race.population.activity import footprint
 from thalweg.race.population.base import Engine
 from thalweg.race.population.batched import Attach, Batched, Gradients
 from thalweg.race.population.flat import Unsupported
@@ -14,6 +14,11 @@ from thalweg.race.space import Member
 from thalweg.risk import Risk
 
 LARGEST = 64  # members beyond which a CPU gains nothing more from one pass
+FEWEST = 4  # members in one pass however much they keep
+# Activations that a pass keeps, with their margin: beyond it they leave the processor's caches
+# (measured: the transformer of char-lm by 4 instead of 8 members 12 % faster, LeNet at batch 64 by
+# 16 instead of 32 members 20 %).
+PASS_BYTES = 96 * 2**20
 
 
 def _stacked(flock: Flock, stochastic: bool) -> Gradients:
@@ -64,7 +69,7 @@ def make(
     if not members:
         raise ValueError("an engine needs at least one member")
     size = members[0].configuration.batch_size
-    each = member_bytes(risk, members[0].seed, size)
+    each = footprint(risk, members[0].seed, size)
     chunk = chunk or chunk_size(risk, len(members), each, memory)
     known: dict[int, tuple[str, ...]] = {}
 
@@ -73,15 +78,24 @@ def make(
             known[member.seed] = gradient_names(risk, size, member.seed)
         return known[member.seed]
 
-    live = max(1, memory // max(1, each * chunk))
+    live = max(1, memory // max(1, sum(each) * chunk))
     return Batched(risk, members, total, stochastic, name, ATTACH[name], chunk, live, names)
 
 
-def chunk_size(risk: Risk, members: int, each: int, memory: int) -> int:
-    """Members per pass: as many as memory holds; on a CPU no more than :data:`LARGEST`."""
-    fits = max(1, memory // max(1, each))
-    most = LARGEST if risk.device.type == "cpu" else members
-    return max(1, min(members, fits, most))
+def chunk_size(risk: Risk, members: int, each: tuple[int, int], memory: int) -> int:
+    """Members per pass: as many as memory holds; on a CPU no more than profit from it.
+
+    Args:
+        risk: The task on its device.
+        members: How many there are.
+        each: Bytes of one member, see :func:`thalweg.race.population.activity.footprint`.
+        memory: Bytes that runs may hold at once.
+    """
+    fits = max(1, memory // max(1, sum(each)))
+    if risk.device.type != "cpu":
+        return min(members, fits)
+    cached = max(FEWEST, PASS_BYTES // max(1, each[1]))
+    return max(1, min(members, fits, cached, LARGEST))
 
 
 __all__ = ["ATTACH", "NAMES", "Unsupported", "chunk_size", "make"]

@@ -40,24 +40,20 @@ def cross_entropy(
         return _few_classes(logits.contiguous(), target, k)
     if len(target) < len(logits):
         target = target.repeat(k)
-    shifted = logits - logits.amax(1, keepdim=True)
-    p = shifted.exp()
-    mass = p.sum(1, keepdim=True)
-    index = target[:, None]
-    if ignored is None:
-        rows = mass.log() - shifted.gather(1, index)
-        p.div_(mass)
-        p.scatter_add_(1, index, torch.full_like(rows, -1.0))
+    counted = None if ignored is None else target != ignored
+    if counted is not None and logits.device.type == "cpu" and bool(counted.all()):
+        counted = None  # elsewhere the question would wait for the device
+    index = target[:, None] if counted is None else torch.where(counted, target, 0)[:, None]
+    p = torch.log_softmax(logits, 1)
+    rows = p.gather(1, index).neg_()
+    p.exp_().scatter_add_(1, index, torch.full_like(rows, -1.0))
+    if counted is None:
         n = logits.shape[0] // k
         return rows.view(k, n).mean(1), p.mul_(1.0 / n)
-    counted = target != ignored
-    index = torch.where(counted[:, None], index, 0)
-    rows = (mass.log() - shifted.gather(1, index)).masked_fill(~counted[:, None], 0.0)
-    p.div_(mass)
-    p.scatter_add_(1, index, torch.full_like(rows, -1.0))
+    rows = rows.masked_fill_(~counted[:, None], 0.0)
     n = counted.view(k, -1).sum(1).to(p.dtype)
     share = torch.where(counted.view(k, -1), 1.0 / n[:, None], 0.0).reshape(-1, 1)
-    return rows.view(k, -1).sum(1) / n, (p * share).masked_fill(~counted[:, None], 0.0)
+    return rows.view(k, -1).sum(1) / n, p.mul_(share).masked_fill_(~counted[:, None], 0.0)
 
 
 def _few_classes(logits: Tensor, target: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -88,8 +84,8 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore
         (d,) = grad_outputs
         (gradient,) = ctx.saved_tensors
-        scaled = gradient.view(len(d), -1) * d[:, None]
-        return scaled.view(gradient.shape), None, None, None
+        gradient.view(len(d), -1).mul_(d[:, None])  # ours alone, and read once
+        return gradient, None, None, None
 
 
 class Intercept(TorchFunctionMode):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from thalweg.race.population.stacked.stack import Leaf, Ref, Stack
 from thalweg.race.population.stacked.wide import WideNorm
+from thalweg.registry import resolve
 
 
 class BatchNorm(Leaf):
@@ -41,6 +44,7 @@ class Normalised(Leaf):
         weight: ``(K, *shape)`` or None.
         bias: Likewise.
         channels: Whether the affine map runs over axis 1 (else over the last axes).
+        layer_eps: Epsilon where this is layer normalisation.
     """
 
     def __init__(
@@ -51,14 +55,19 @@ class Normalised(Leaf):
         weight: Ref | None,
         bias: Ref | None,
         channels: bool = False,
+        layer_eps: float | None = None,
     ) -> None:
         super().__init__(stack, where)
+        self.layer_eps = layer_eps
         self.plain, self.ref, self.bias_ref, self.channels = plain, weight, bias, channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as ``x``."""
         axis = self.axis(x)
         x = self.lead(x, axis)
+        if self.layer_eps is not None and self.ref is not None and x.device.type == "cpu":
+            args = self.stack.anchor, self.stack.k, self.ref, self.bias_ref, self.layer_eps
+            return self.back(_LayerNorm.apply(x, *args), axis)
         y = self.plain(x)
         if self.ref is not None:
             weight = self._shaped(self.ref, x)
@@ -77,6 +86,53 @@ class Normalised(Leaf):
         if self.channels:
             return value.view(value.shape[0], 1, -1, *(1,) * (behind - 1))
         return value.view(value.shape[0], *(1,) * (behind + 2 - value.dim()), *value.shape[1:])
+
+
+class _LayerNorm(torch.autograd.Function):
+    """Layer normalisation with every member's own affine map, in one pass (CPU)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, anchor: Tensor, k: int, weight: Ref, bias: Ref | None, eps: float
+    ) -> Tensor:
+        layer_norm = resolve(f"{__package__}.kernels:layer_norm")
+        size = weight.value[0].numel()
+        rows, y = x.reshape(k, -1, size).contiguous(), x.new_empty(x.shape)
+        shift = (
+            weight.value.new_zeros(k, size)
+            if bias is None
+            else bias.value.reshape(k, size).contiguous()
+        )
+        scale = rows.new_empty(k, rows.shape[1])
+        arrays = (t.numpy() for t in (rows, weight.value.reshape(k, size).contiguous(), shift))
+        layer_norm(*arrays, eps, y.view(rows.shape).numpy(), scale.numpy())
+        ctx.save_for_backward(rows, scale)
+        ctx.use = weight, bias, x.shape
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore
+        layer_norm_backward = resolve(f"{__package__}.kernels:layer_norm_backward")
+        rows, scale = ctx.saved_tensors
+        weight, bias, shape = ctx.use
+        dy = grad_outputs[0].reshape(rows.shape).contiguous()
+        dx, dw, db = torch.empty_like(rows), *torch.zeros(2, *weight.value.shape, dtype=rows.dtype)
+        flat = (len(rows), -1)
+        arrays = (
+            dy,
+            rows,
+            scale,
+            weight.value.reshape(flat).contiguous(),
+            dx,
+            dw.view(flat),
+            db.view(flat),
+        )
+        layer_norm_backward(*(t.numpy() for t in arrays))
+        weight.add(dw)
+        if bias is not None:
+            bias.add(db)
+        return dx.view(shape), None, None, None, None, None
 
 
 def plain_norm(module: nn.Module) -> tuple[Callable[[Tensor], Tensor], bool]:

@@ -35,7 +35,8 @@ def _batch_norm(stack: Stack, where: str, module: Any, find: Find) -> nn.Module:
 
 def _norm(stack: Stack, where: str, module: nn.Module, find: Find) -> nn.Module:
     plain, channels = plain_norm(module)
-    return Normalised(stack, where, plain, find("weight"), find("bias"), channels)
+    eps = module.eps if isinstance(module, nn.LayerNorm) else None
+    return Normalised(stack, where, plain, find("weight"), find("bias"), channels, eps)
 
 
 def _embedding(stack: Stack, where: str, module: nn.Embedding, find: Find) -> nn.Module:
