@@ -256,4 +256,22 @@ CLAIMS = Registry(
         "Adam need not converge",
         "momentum#m8",
     ),
+    Member(
+        "torus-map",
+        "thalweg.claims.sparse_groups:torus_map",
+        "A map of orientations grows on a torus",
+        "sparse#s7",
+    ),
+    Member(
+        "group-sparsity",
+        "thalweg.claims.sparse_groups:group_sparsity",
+        "Few pools, many units inside",
+        "sparse#s7",
+    ),
+    Member(
+        "shift-invariance",
+        "thalweg.claims.sparse_groups:shift_invariance",
+        "Pools stand shifts and turns better than units",
+        "sparse#s7",
+    ),
 )
