@@ -13,9 +13,12 @@ from thalweg.cli.door import NOTHING, OK, repeat
 from thalweg.cli.race import slug
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from thalweg.records_training import Run
+    from thalweg.task import Task
 
 EXAMPLE = "thalweg train digits --optimizer entropy-sgd -o scope=0.03 --epochs 40"
 ROWS = 8
@@ -56,6 +59,17 @@ def train(
         int | None, typer.Option(min=1, help="Looks without gain before stopping early.")
     ] = None,
     autocast: Annotated[str | None, typer.Option(help="bfloat16: mixed precision.")] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="greedy, transfer, fitnets, continuation, curriculum, stochastic-curriculum, "
+            "majorise or adversarial."
+        ),
+    ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="NAME=VALUE", help="Of the strategy, repeatable."),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes around one centre (see --method).")
     ] = 1,
@@ -126,8 +140,9 @@ def train(
         _refuse(f"--method {method}", refused)
     if optimizer is not None:
         METHODS[optimizer]
+    chosen = _strategy(strategy, with_, method)
     loaded = load_task(task, data=data)
-    name = f"{slug(loaded.name)}-{method or optimizer or 'train'}"
+    name = f"{slug(loaded.name)}-{method or strategy or optimizer or 'train'}"
     folder = run if run is not None else Path("runs") / name
     screen = console(stderr=True)
     answers = screen if json else console()
@@ -156,10 +171,10 @@ def train(
                 progress=watcher,
             )
         else:
-            found = run_training(
+            found = (chosen or run_training)(
                 loaded,
-                optimizer,
-                options.parse_hyperparameters(option),
+                optimizer=optimizer,
+                hyperparameters=options.parse_hyperparameters(option),
                 start=start,
                 evaluations=evaluations,
                 schedule=schedule,
@@ -199,6 +214,28 @@ def _refuse(what: str, given: dict[str, object]) -> None:
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"{what} and {name} do not go together; leave one of them out")
+
+
+def _strategy(
+    name: str | None, given: list[str] | None, method: str | None
+) -> Callable[..., Run] | None:
+    """A strategy with its own options, to be called as training is; None where none is named."""
+    if name is None:
+        if given:
+            raise ValueError("--with needs --strategy: it is for the options of a strategy")
+        return None
+    if method is not None:
+        raise ValueError("--strategy and --method do not go together; leave one of them out")
+    from thalweg.strategies.entrance import check_options, run
+
+    values = options.parse_hyperparameters(given)
+
+    def train_by(task: Task, **training: Any) -> Run:
+        told = {key: value for key, value in training.items() if value is not None}
+        return run(task, name, values, **told)
+
+    check_options(name, values)
+    return train_by
 
 
 def _of_workers(option: list[str] | None) -> dict[str, Any]:

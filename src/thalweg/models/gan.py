@@ -2,7 +2,7 @@ r"""How do two networks train each other? Losses of the generative adversarial g
 
 The game :math:`\min_G\max_D V`, :math:`V = E_x\log D(x) + E_z\log(1-D(G(z)))`, is no plain loss:
 each network descends on a loss of its own. :func:`simultaneous_loss` gives both gradients in one
-pass, so that a race or ``train`` can take the pair as a task; ``thalweg.strategies.adversarial``
+pass, so that a race or ``train`` can take the pair as a task; ``thalweg.strategies.turns``
 takes k discriminator steps for each of the generator. Discriminators give logits.
 """
 
@@ -44,6 +44,9 @@ class AdversarialPair(nn.Module):
         latent: Number of latents.
         loss: ``nonsaturating`` or ``minimax``.
 
+    Attributes:
+        turn: ``discriminator`` or ``generator`` while one of them trains alone; None for both.
+
     Raises:
         ValueError: Another loss.
     """
@@ -60,6 +63,7 @@ class AdversarialPair(nn.Module):
             raise ValueError(f"loss is {loss!r}; known: {', '.join(LOSSES)}.")
         self.generator, self.discriminator = generator, discriminator
         self.latent, self.loss = latent, loss
+        self.turn: str | None = None
 
     def logits(self, x: Tensor) -> Tensor:
         """D's logits ``(b,)``."""
@@ -74,7 +78,8 @@ def simultaneous_loss(model: AdversarialPair, batch: tuple[Tensor, Tensor]) -> T
     """The sum of both losses, each reaching its own network's weights alone.
 
     Its gradient is that of simultaneous descent (k = 1, both step at once). Its value says nothing
-    of progress, and its Hessian is not the game's Jacobian: judge by samples.
+    of progress, and its Hessian is not the game's Jacobian: judge by samples. Where ``model.turn``
+    names one network, it is that network's loss alone.
 
     Args:
         model: The pair.
@@ -84,10 +89,17 @@ def simultaneous_loss(model: AdversarialPair, batch: tuple[Tensor, Tensor]) -> T
     if model.training:
         z = torch.randn_like(z)
     fake = model.generator(z)
+    if model.turn == "generator":
+        return _judged(model, fake)
     judge = discriminator_loss(model.logits(x), model.logits(fake.detach()))
+    return judge if model.turn == "discriminator" else judge + _judged(model, fake)
+
+
+def _judged(model: AdversarialPair, fake: Tensor) -> Tensor:
+    """The generator's loss under a discriminator that gets no gradient."""
     held = {name: p.detach() for name, p in model.discriminator.named_parameters()}
     seen: Tensor = torch.func.functional_call(model.discriminator, held, (fake,))
-    return judge + generator_loss(seen.squeeze(-1), model.loss)
+    return generator_loss(seen.squeeze(-1), model.loss)
 
 
 def minus_energy_distance(model: AdversarialPair, batch: tuple[Tensor, Tensor]) -> float:
