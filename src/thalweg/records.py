@@ -137,7 +137,7 @@ class Entry(Record):
 
     def make(self, params: Any) -> Any:
         """Build this entry's ``torch.optim.Optimizer`` over ``params``."""
-        make = resolve("thalweg.optim.build:make")
+        make = resolve("thalweg.optim.methods:make")
         return make(self.optimizer, params, **self.hyperparameters)
 
 

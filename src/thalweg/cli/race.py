@@ -25,7 +25,11 @@ def race(
         ),
     ],
     optimizers: Annotated[
-        str, typer.Option(help="Names with commas; see 'thalweg list optimizers'.")
+        str,
+        typer.Option(
+            help="Names with commas; see 'thalweg list optimizers'. Also entropy-sgd, nonlinear-cg "
+            "and lbfgs, at equal gradients."
+        ),
     ] = "sgd,momentum,adam",
     lrs: Annotated[
         str, typer.Option(metavar="RATES", help="auto, 0.1,0.01 or 1e-4:1:9 (from:to:count).")
@@ -81,12 +85,12 @@ def race(
     Culling, ranking and the answer use held-out data only; the winner and whatever ties with it are
     scored once more on data that the choice never saw.
     """
-    from thalweg.optim import OPTIMIZERS
+    from thalweg.optim import METHODS
     from thalweg.task import load_task
 
     names = options.parse_names(optimizers, "--optimizers")
     for name in names:
-        OPTIMIZERS[name]
+        METHODS[name]
     arguments = {
         "optimizers": names,
         "lrs": options.parse_rates(lrs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from thalweg.optim.methods import method
 from thalweg.race.space import Configuration
 from thalweg.race.table import Table, rank
 from thalweg.records import Entry, Sensitivity
@@ -77,6 +78,8 @@ def best_on_edge(
         The configuration, all rates tried on its curve, and those at which training diverged.
     """
     own = [c for c in table.configurations if c.optimizer == optimizer]
+    if method(optimizer).evaluates:
+        return None  # its rate is only the length of the first trial step
     entries = {c: table.entry(c) for c in own}
     ranked = table.ranked(own, entries)
     if not ranked:

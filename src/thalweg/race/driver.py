@@ -16,6 +16,7 @@ import numpy as np
 from thalweg.race.cull import RUNGS, survivors
 from thalweg.race.plan import stops
 from thalweg.race.population.base import Advanced, Engine
+from thalweg.race.population.driven import is_driven
 from thalweg.race.score import Comparison, Floats
 from thalweg.race.space import Configuration, Member
 from thalweg.risk import Risk
@@ -52,7 +53,7 @@ class Row:
 
 @dataclass
 class Group:
-    """Members that share batch size and steps, and the engine that trains them."""
+    """Members that share batch size, steps and kind, and the engine that trains them."""
 
     name: str
     members: tuple[Member, ...]
@@ -170,16 +171,17 @@ class Driver:
 
     def _groups(self, generation: int, configurations: Sequence[Configuration]) -> list[Group]:
         groups = []
-        for size in sorted({c.batch_size for c in configurations}):
+        kinds = sorted({(c.batch_size, is_driven(c.optimizer)) for c in configurations})
+        for size, driven in kinds:
             members = tuple(
                 Member(c, seed)
                 for seed in self.seeds
                 for c in configurations
-                if c.batch_size == size
+                if (c.batch_size, is_driven(c.optimizer)) == (size, driven)
             )
             total = self.plan["evaluations"][str(size)]
             engine = self._make_engine(members, total)
-            name = f"generation-{generation}-batch-{size}"
+            name = f"generation-{generation}-batch-{size}{'-methods' if driven else ''}"
             groups.append(Group(name, members, stops(total, self.plan["looks"]), engine))
         return groups
 

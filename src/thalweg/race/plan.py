@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from thalweg.optim.build import defaults
+from thalweg.optim.methods import defaults, method
 from thalweg.race import ladder
 from thalweg.race.cull import RUNGS
 from thalweg.race.population.choose import Choice, choose
-from thalweg.race.population.looped import Run
+from thalweg.race.population.driven import Driven, is_driven, price
+from thalweg.race.population.looped import Run, start
 from thalweg.race.space import Configuration, Member, Space
 from thalweg.risk import Risk
 from thalweg.risk.door import Facts
@@ -118,6 +119,9 @@ class Planner:
             if lrs is not None:
                 rates[name] = list(lrs)
                 continue
+            if method(name).evaluates:  # a line search corrects any rate
+                rates[name] = [float(defaults(name)["lr"])]
+                continue
             steps = rough[self.space.probe(name, 1.0).batch_size]
             top = self._highest(name, min(max(PROBE_STEPS[0], steps // 8), PROBE_STEPS[1]))
             highest[name] = None if top is None else ladder.rate(top)
@@ -134,6 +138,7 @@ class Planner:
             if choice.engine != "looped":
                 cost[size] = 1 / choice.gradients_per_second[choice.engine]
         steps = self._steps(budget, cost, runs, cull)
+        self._require_passes(steps)
         return {
             "engine": engines[self.space.batch_size].engine,
             "engines": {str(size): choice.to_dict() for size, choice in engines.items()},
@@ -163,6 +168,9 @@ class Planner:
         if wanted == "looped" or not field:
             return Choice("looped", 1, reasons={"looped": "asked for"})
         members = [Member(c, seed) for seed in range(seeds) for c in field]
+        if all(is_driven(c.optimizer) for c in field):
+            return Choice("looped", 1, reasons={"looped": "every method steps in its own way"})
+        members = [m for m in members if not is_driven(m.configuration.optimizer)]
         looped = len(members) * steps * cost[field[0].batch_size]
         if wanted == "auto" and looped < WORTH_A_PROBE:
             return Choice("looped", 1, reasons={"looped": "a race too short to probe engines"})
@@ -180,8 +188,20 @@ class Planner:
             raise ValueError(f"engine '{wanted}' cannot run this task: {found.reasons[wanted]}")
         return dataclasses.replace(found, engine=wanted)  # slower here, but asked for
 
-    def _run(self, configuration: Configuration, total: int) -> Run:
-        return Run(self.risk, Member(configuration, 0), total, self.facts.stochastic)
+    def _require_passes(self, steps: dict[int, int]) -> None:
+        """Refuse line searches that could not look at the data twice."""
+        for name in self.space.optimizers:
+            size = self.space.batch_size
+            each = price(self.risk, name, size)
+            if each > 1 and steps[size] < 2 * each:
+                raise ValueError(
+                    f"{name} takes all samples at once, which costs as much as {each} gradients at "
+                    f"batch size {size}; a budget of {steps[size]} gradients a run is too small. "
+                    f"Give at least {2 * each} evaluations (2 epochs), many more to be useful."
+                )
+
+    def _run(self, configuration: Configuration, total: int) -> Run | Driven:
+        return start(self.risk, Member(configuration, 0), total, self.facts.stochastic)
 
     def _pick_threads(self) -> int:
         """One thread, unless all of them make a step at least a fifth faster."""
@@ -195,8 +215,8 @@ class Planner:
         return every if took[every] < 0.8 * took[1] else 1
 
     def _seconds_per_step(self, size: int) -> float:
-        """The fastest of a few steps of SGD on batches of this size."""
-        name = self.space.optimizers[0]
+        """The fastest of a few steps of the first rule on batches of this size."""
+        name = next((n for n in self.space.optimizers if not is_driven(n)), "sgd")
         base = self.space.probe(name, defaults(name)["lr"])
         run = self._run(Configuration(name, base.hyperparameters, size), TIMED_STEPS)
         took = []
@@ -224,12 +244,12 @@ class Planner:
     def _survives(self, configuration: Configuration, steps: int) -> bool:
         """Whether a short run ends with finite weights and a lower held-out loss."""
         run = self._run(configuration, steps)
-        before = self.risk.score(run.model, "selection").loss
+        before = run.score("selection").loss
         loss = run.advance(steps, lambda n: None)
-        self._evaluations += run.step
+        self._evaluations += run.evaluations
         if not math.isfinite(loss) or not run.finite():
             return False
-        after = self.risk.score(run.model, "selection").loss
+        after = run.score("selection").loss
         return math.isfinite(after) and after <= before * (1 + 1e-3) + 1e-12
 
     def _steps(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from thalweg.optim.methods import method
 from thalweg.race import advice, ladder
 from thalweg.race.driver import Driver
 from thalweg.race.executors.build import build_engine
@@ -66,7 +67,11 @@ def race(
 
     Args:
         task: Model, loss and data.
-        optimizers: Names (``thalweg list optimizers``).
+        optimizers: Names (``thalweg list optimizers``), and the methods ``entropy-sgd``,
+            ``nonlinear-cg`` and ``lbfgs``, raced at equal gradients: Entropy-SGD pays one a step
+            and is scored at its centre (``lr`` is the outer rate; give inner ones as
+            ``space={"lr_inner": ...}``); line searches take all samples at once and pay for each
+            evaluation as many gradients as an epoch has minibatches.
         lrs: ``"auto"`` (seven rates below the highest one that trains, widened while the best lies
             on an edge) or positive numbers, the same for every optimiser.
         space: Further axes: ``weight_decay``, ``momentum``, ``batch_size``, ``schedule``
@@ -242,6 +247,8 @@ class _Race:
             return []
         known, added = set(self.configurations), []
         for name in self.space.optimizers:
+            if method(name).evaluates:
+                continue
             found = advice.best_on_edge(self._table, name)
             if found is not None:
                 best, lrs, failed = found

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from thalweg.optim.build import check, defaults
+from thalweg.optim.methods import check, defaults, method
 from thalweg.registry import suggest
 from thalweg.steps import SCHEDULES
 
@@ -33,8 +33,9 @@ class Configuration:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Batch size, schedule and clipping by name."""
-        return {"batch_size": self.batch_size, "schedule": self.schedule, "clip": self.clip}
+        """Batch size (None: all samples), schedule and clipping by name."""
+        size = None if method(self.optimizer).full_batch else self.batch_size
+        return {"batch_size": size, "schedule": self.schedule, "clip": self.clip}
 
     @property
     def key(self) -> str:
@@ -73,7 +74,8 @@ class Space:
     Attributes:
         optimizers: Names from the registry.
         axes: Per axis (``batch_size``, ``schedule``, ``clip`` or any hyperparameter of a raced
-            optimiser) the values to try.
+            optimiser) the values to try. An optimiser is given those that it knows; methods with a
+            line search take all samples and find their own step, so they know no settings.
         batch_size: Used where no axis says otherwise.
         schedule: Likewise.
         fixed: Hyperparameters given to every optimiser that knows them.
@@ -87,8 +89,8 @@ class Space:
 
     def grid(self, optimizer: str, lrs: Iterable[float]) -> list[Configuration]:
         """Every configuration of one optimiser over ``lrs``."""
-        known = set(defaults(optimizer))
-        axes = [(name, values) for name, values in self.axes if name in known or name in SETTINGS]
+        known = set(defaults(optimizer)) | (set() if method(optimizer).evaluates else {*SETTINGS})
+        axes = [(name, values) for name, values in self.axes if name in known]
         names = [name for name, _ in axes]
         fixed = {k: v for k, v in self.fixed if k in known and k not in names}
         found = {}
@@ -111,12 +113,13 @@ class Space:
 
     def _make(self, optimizer: str, chosen: Mapping[str, Any]) -> Configuration:
         hyper = {name: value for name, value in chosen.items() if name not in SETTINGS}
-        checked = check(optimizer, hyper)
+        checked, searches = check(optimizer, hyper), method(optimizer).evaluates
+        checked["lr"] = float(checked["lr"])  # one number has one name
         return Configuration(
             optimizer,
             tuple(sorted((name, checked[name]) for name in hyper)),
             chosen.get("batch_size", self.batch_size),
-            chosen.get("schedule", self.schedule),
+            chosen.get("schedule", "constant" if searches else self.schedule),
             chosen.get("clip"),
         )
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from statistics import fmean
 
-from thalweg.optim.build import line
+from thalweg.optim.methods import line
 from thalweg.race.driver import Driver
 from thalweg.race.score import Comparison, Floats
 from thalweg.race.space import Configuration, Member

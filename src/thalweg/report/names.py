@@ -100,6 +100,8 @@ def setting(name: str, value: Any) -> str:
         return f"{clean(value or 'constant', 40)} schedule"
     if name == "clip" and value is None:
         return "no clipping"
+    if name == "batch_size" and value is None:
+        return "all samples at once"
     if name == "lr" and isinstance(value, int | float):
         return f"learning rate {rate(value)}"
     return f"{SETTINGS.get(name, clean(name, 40).replace('_', ' '))} {plain(value)}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thalweg.race.population.base import Engine
+from thalweg.race.population.driven import is_driven
 from thalweg.race.population.make import make
 from thalweg.race.space import Member
 from thalweg.risk import Risk
@@ -26,5 +27,6 @@ def build_engine(
         memory: Bytes that live runs may hold together.
     """
     choice = plan["engines"][str(members[0].configuration.batch_size)]
-    name = choice["engine"] if len(members) >= FEWEST else "looped"
+    driven = any(is_driven(member.configuration.optimizer) for member in members)
+    name = choice["engine"] if len(members) >= FEWEST and not driven else "looped"
     return make(name, risk, members, total, plan["stochastic"], memory, choice["chunk"])

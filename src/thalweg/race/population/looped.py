@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from thalweg.optim.build import make, supports_fused
 from thalweg.race.population.base import Advanced, Tick
+from thalweg.race.population.driven import Driven, is_driven
 from thalweg.race.space import Member
 from thalweg.risk import Risk
 from thalweg.risk.criterion import Scores
@@ -86,6 +87,15 @@ class Run:
                     return math.nan
         return total / max(1, stop - first)
 
+    @property
+    def evaluations(self) -> int:
+        """Gradients executed so far."""
+        return self.step
+
+    def score(self, part: str) -> Scores:
+        """The criterion of the weights as they are now."""
+        return self.risk.score(self.model, part)
+
     def finite(self) -> bool:
         """Whether every weight is a finite number."""
         return all(bool(torch.isfinite(p).all()) for p in self.parameters)
@@ -107,6 +117,12 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+
+
+def start(risk: Risk, member: Member, total: int, stochastic: bool) -> Run | Driven:
+    """The run of a member: of a rule, or of a method that is driven by its own steps."""
+    kind = Driven if is_driven(member.configuration.optimizer) else Run
+    return kind(risk, member, total, stochastic)
 
 
 def reseed(device: torch.device, value: int) -> None:
@@ -145,7 +161,7 @@ class Looped:
         self._risk, self._total, self._stochastic = risk, total, stochastic
         self._memory = memory
         self._kept = dict.fromkeys(range(len(members)))
-        self._live: dict[int, Run] = {}
+        self._live: dict[int, Run | Driven] = {}
         self._folder: Path | None = None
         self._parked: set[int] = set()
 
@@ -155,11 +171,11 @@ class Looped:
             if index not in self._kept or (run := self.run(index)).step >= step:
                 continue
             loss = run.advance(step, tick)
-            yield Advanced(index, loss, run.step, math.isfinite(loss) and run.finite())
+            yield Advanced(index, loss, run.evaluations, math.isfinite(loss) and run.finite())
 
     def score(self, index: int, part: str) -> Scores:
         """The criterion of one member on one held-out part."""
-        return self._risk.score(self.run(index).model, part)
+        return self.run(index).score(part)
 
     def drop(self, indices: Sequence[int]) -> None:
         """Forget these members."""
@@ -170,10 +186,10 @@ class Looped:
                 self._parked.discard(index)
                 self._park().remove(str(index))
 
-    def run(self, index: int) -> Run:
+    def run(self, index: int) -> Run | Driven:
         """The live run of a member, started or fetched from where it is parked."""
         if index not in self._live:
-            run = Run(self._risk, self.members[index], self._total, self._stochastic)
+            run = start(self._risk, self.members[index], self._total, self._stochastic)
             room = max(1, self._memory // max(1, run.bytes()))
             while len(self._live) >= room:
                 self._send_away(next(iter(self._live)))
