@@ -20,11 +20,34 @@ OPERATORS = Registry(
         "generalised Gauss-Newton matrix: the loss's curvature seen through the model",
         "Schraudolph 2002",
     ),
+    Member(
+        "fisher",
+        "thalweg.curvature.fishers:fisher",
+        "second moments of per-sample gradients: empirical, or at targets drawn from the model",
+        "Martens 2020",
+    ),
 )
 
-_LAZY = {member.name: member.target for member in OPERATORS} | {
+_OTHERS = {
+    "gradient_covariance": "thalweg.curvature.fishers:gradient_covariance",
+    "mean_gradient": "thalweg.curvature.fishers:mean_gradient",
+    "layer_blocks": "thalweg.curvature.blocks:layer_blocks",
+    "open_problem": "thalweg.curvature.problem:open_problem",
     "CurvatureOperator": "thalweg.curvature.matrix:CurvatureOperator",
+    "noise_scale": "thalweg.curvature.noise:noise_scale",
+    "noise_floor": "thalweg.curvature.floor:noise_floor",
+    "advise_batch_size": "thalweg.curvature.floor:advise_batch_size",
+    "per_sample_gradients": "thalweg.curvature.samples:per_sample_gradients",
+    "classify": "thalweg.curvature.critical:classify",
+    "newton_step": "thalweg.curvature.newton:newton_step",
+    "flatness": "thalweg.curvature.probes:flatness",
+    "line_slice": "thalweg.curvature.landscape:line_slice",
+    "plane_slice": "thalweg.curvature.landscape:plane_slice",
+    "interpolate": "thalweg.curvature.landscape:interpolate",
+    "ConditioningMonitor": "thalweg.curvature.monitors:ConditioningMonitor",
+    "GradientNormMonitor": "thalweg.curvature.monitors:GradientNormMonitor",
 }
+_LAZY = {member.name: member.target for member in OPERATORS} | _OTHERS
 
 __all__ = ["OPERATORS", *sorted(_LAZY)]  # pyrefly: ignore
 

@@ -55,7 +55,7 @@ class Chunks:
             assert self.source is not None
             for indices in self.order:
                 for part in indices.split(size or len(indices)):
-                    yield self.source.take(part)
+                    yield self.source.take(part)  # pyrefly: ignore
         else:
             assert self.source is not None
             yield from self.source.chunks(size or self.batch_size or self.n)

@@ -36,7 +36,9 @@ class GraphEngine:
             with self.problem.steady(index):
                 for row, vector in enumerate(vectors):
                     found = linear(vector)
-                    total[row] += layout.join(found, v.dtype, None).detach() * share
+                    total[row] += layout.join(found, v.dtype, None).detach() * self.product.factor(
+                        share
+                    )
         return total
 
     def _chunks(self) -> Any:

@@ -37,7 +37,7 @@ def opened(
     if speed.get("engine", "auto") not in ENGINES:
         raise ValueError(f"engine is {speed['engine']!r}; known: {', '.join(ENGINES)}.")
     for key in ("chunk", "memory"):
-        value = speed.get(key)
+        value: Any = speed.get(key)
         if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
             raise ValueError(f"{key} must be a whole number of at least 1, got {value!r}.")
     if problem is None:

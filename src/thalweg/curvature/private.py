@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.weight_norm import WeightNorm
 
 MODES = ("eval", "train")
 HALF = (torch.float16, torch.bfloat16)
@@ -85,7 +86,7 @@ def _plain_weight_norm(module: nn.Module) -> None:
     if isinstance(module, nn.utils.parametrizations._WeightNorm):
         owner.forward = lambda g, v: g * v / _norm_except(v, owner.dim)
     for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, nn.utils.weight_norm.WeightNorm):
+        if isinstance(hook, WeightNorm):
             old: Any = hook
             old.compute_weight = functools.partial(_old_weight, old.name, old.dim)
 

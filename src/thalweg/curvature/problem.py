@@ -93,6 +93,8 @@ class Problem:
     loss_function: Callable[..., Any]
     dropout: bool
     notes: list[str] = field(default_factory=list)
+    _masses: dict[int | None, list[float]] = field(default_factory=dict, repr=False)
+    _padded: list[tuple[int, int]] | None = field(default=None, repr=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -125,6 +127,26 @@ class Problem:
         """What the model answers at these weights."""
         return self._call(theta, batch, "outputs")
 
+    def moving(self, v: Theta) -> Theta:
+        """A direction without the rows of embeddings that never change (``padding_idx``).
+
+        Backward passes leave them out; forward-mode derivatives do not know of them.
+        """
+        if self._padded is None:
+            weights = {n: i for i, n in enumerate(self.layout.names)}
+            self._padded = [
+                (weights[name], module.padding_idx)
+                for prefix, module in self.twin.model.named_modules()
+                if isinstance(module, nn.Embedding) and module.padding_idx is not None
+                for name in [f"{prefix}.weight".removeprefix(".")]
+                if name in weights
+            ]
+        found = list(v)
+        for i, row in self._padded:
+            keep = torch.arange(len(found[i]), device=found[i].device) != row
+            found[i] = found[i] * keep[:, None].to(found[i].dtype)
+        return tuple(found)
+
     def _call(self, theta: Theta, batch: Any, what: str) -> Any:
         named = {f"model.{n}": t for n, t in zip(self.layout.names, theta, strict=True)}
         return functional_call(self.twin, named, (batch, what))
@@ -155,7 +177,9 @@ class Problem:
         if self.sums:
             yield from ((batch, 1.0) for batch in self.chunks.walk(size))
             return
-        masses = [float(self.weigh(batch)) for batch in self.chunks.walk(size)]
+        if size not in self._masses:
+            self._masses[size] = [float(self.weigh(batch)) for batch in self.chunks.walk(size)]
+        masses = self._masses[size]
         total = sum(masses)
         if not total > 0 or any(mass < 0 for mass in masses):
             raise ValueError(

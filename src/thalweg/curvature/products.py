@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vjp
+from torch.func import grad_and_value, jvp, vjp
 from torch.utils import _pytree as pytree
 
 from thalweg.curvature.outputs import Metric
@@ -28,12 +28,24 @@ class Product(ABC):
     name: str
 
     @abstractmethod
-    def linear(self, theta: Theta, batch: Any, v: Theta) -> Theta:
-        """The product, by forward-mode derivatives."""
+    def linear(self, theta: Theta, batch: Any, v: Theta) -> tuple[Tensor, Theta]:
+        """The product, by forward-mode derivatives, and :meth:`value` found on the way."""
+
+    @abstractmethod
+    def value(self, theta: Theta, batch: Any) -> Tensor:
+        """A number of this chunk that does not depend on ``v``, to recognise it by."""
 
     @abstractmethod
     def graph(self, theta: Theta, batch: Any) -> Linear:
         """The products of one chunk, from a kept backward graph."""
+
+    @abstractmethod
+    def factor(self, share: float) -> float:
+        """What a chunk's product counts, given its share of the mean."""
+
+    @abstractmethod
+    def on(self, problem: Problem) -> Product:
+        """The same matrix of another problem: of fewer weights."""
 
 
 class HessianProduct(Product):
@@ -44,13 +56,26 @@ class HessianProduct(Product):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
 
-    def linear(self, theta: Theta, batch: Any, v: Theta) -> Theta:
+    def linear(self, theta: Theta, batch: Any, v: Theta) -> tuple[Tensor, Theta]:
         """Forward over reverse."""
 
-        def gradient(*at: Tensor) -> Theta:
-            return grad(lambda w: self.problem.loss(w, batch))(at)
+        def gradient(*at: Tensor) -> Any:
+            return grad_and_value(lambda w: self.problem.loss(w, batch))(at)
 
-        return jvp(gradient, theta, v)[1]
+        now, moved = jvp(gradient, theta, self.problem.moving(v))  # pyrefly: ignore
+        return now[1], moved[0]
+
+    def factor(self, share: float) -> float:
+        """The share itself."""
+        return share
+
+    def on(self, problem: Problem) -> HessianProduct:
+        """The Hessian in these weights."""
+        return HessianProduct(problem)
+
+    def value(self, theta: Theta, batch: Any) -> Tensor:
+        """The loss."""
+        return self.problem.loss(theta, batch)
 
     def graph(self, theta: Theta, batch: Any) -> Linear:
         """Reverse over a kept reverse graph."""
@@ -99,12 +124,24 @@ class OutputProduct(Product):
         leaves = [next(found) if r else t for r, t in zip(self.real, self.rest, strict=True)]
         return pytree.tree_unflatten(leaves, self.spec)
 
-    def linear(self, theta: Theta, batch: Any, v: Theta) -> Theta:
+    def factor(self, share: float) -> float:
+        """The metric's."""
+        return self.metric.factor(share)
+
+    def on(self, problem: Problem) -> OutputProduct:
+        """The same metric, the Jacobian in these weights."""
+        return OutputProduct(problem, self.metric, self.name)
+
+    def value(self, theta: Theta, batch: Any) -> Tensor:
+        """The sum of all outputs."""
+        return _total(self._outputs(batch)(*theta))
+
+    def linear(self, theta: Theta, batch: Any, v: Theta) -> tuple[Tensor, Theta]:
         """Forward through the model, the metric, and back."""
         outputs = self._outputs(batch)
-        z, moved = jvp(outputs, theta, v)
-        _, back = vjp(outputs, *theta)
-        return back(self.metric.apply(z, self._rebuild, batch, moved))
+        z, moved = jvp(outputs, theta, self.problem.moving(v))  # pyrefly: ignore
+        _, back = vjp(outputs, *theta)  # pyrefly: ignore
+        return _total(z), back(self.metric.apply(z, self._rebuild, batch, moved))
 
     def graph(self, theta: Theta, batch: Any) -> Linear:
         """The model's graph kept; J v as the derivative of Jᵀ u by u."""
@@ -138,6 +175,10 @@ class OutputProduct(Product):
             return _filled(found, v)
 
         return product
+
+
+def _total(z: Theta) -> Tensor:
+    return torch.stack([t.sum() for t in z]).sum()
 
 
 def _filled(found: tuple[Tensor | None, ...], like: Theta) -> Theta:
