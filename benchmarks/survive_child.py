@@ -85,7 +85,7 @@ class Server:
 def race(acks: int, arguments: dict[str, Any]) -> None:
     """A race whose state is saved at every chance."""
     from thalweg.race import driver
-    from thalweg.race.race import race as run_race
+    from thalweg.race.running import race as run_race
     from thalweg.rundir.journal import Journal
     from thalweg.task import load_task
 
@@ -161,7 +161,7 @@ def _child(order: dict[str, Any]) -> None:
 def _serve() -> None:
     import torch
 
-    import thalweg.race.race
+    import thalweg.race.running
     import thalweg.task
     import thalweg.training.fit  # noqa: F401
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from thalweg.registry import resolve
 
 if TYPE_CHECKING:
+    from thalweg import diagnose as diagnose
     from thalweg import optim as optim
     from thalweg import sparse as sparse
     from thalweg import steps as steps
-    from thalweg.race.race import race as race
+    from thalweg.race.running import race as race
     from thalweg.records import Codes as Codes
     from thalweg.records import Entry as Entry
     from thalweg.records import Race as Race
+    from thalweg.records_diagnosis import Diagnosis as Diagnosis
     from thalweg.records_training import Run as Run
     from thalweg.task import Recipe as Recipe
     from thalweg.task import Task as Task
@@ -34,9 +36,10 @@ _PUBLIC = {
     "Entry": "thalweg.records:Entry",
     "Codes": "thalweg.records:Codes",
     "Run": "thalweg.records_training:Run",
+    "Diagnosis": "thalweg.records_diagnosis:Diagnosis",
     "train": "thalweg.training.fit:train",
 }
-_PACKAGES = ("optim", "race", "sparse", "steps")  # race is called as well: thalweg.race(task)
+_PACKAGES = ("diagnose", "optim", "race", "sparse", "steps")  # thalweg.race(task) works as well
 
 __all__ = ["__version__", *_PUBLIC, *_PACKAGES]  # pyrefly: ignore
 

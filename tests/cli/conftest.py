@@ -59,7 +59,7 @@ class Stage:
     asked: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, task: Any, **arguments: Any) -> Race:
-        """Stand in for ``thalweg.race.race.race``."""
+        """Stand in for ``thalweg.race.running.race``."""
         self.asked = {"task": task, **arguments}
         for progress in self.progress:
             if arguments["progress"] is not None:
@@ -79,9 +79,9 @@ def stage(race, monkeypatch, tmp_path) -> Stage:
             Progress("racing", 500, 1000, 1.0, 1.5, race.table[:2], "", "accuracy"),
         ),
     )
-    module = types.ModuleType("thalweg.race.race")
+    module = types.ModuleType("thalweg.race.running")
     module.race = found  # pyrefly: ignore
-    monkeypatch.setitem(sys.modules, "thalweg.race.race", module)
+    monkeypatch.setitem(sys.modules, "thalweg.race.running", module)
     monkeypatch.chdir(tmp_path)
     return found
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import thalweg as tw
-from thalweg.race.race import race
+from thalweg.race.running import race
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -128,7 +128,7 @@ def perform(
     from thalweg.cli import screen
     from thalweg.cli.console import console
     from thalweg.cli.live import watching
-    from thalweg.race.race import race as run_race
+    from thalweg.race.running import race as run_race
     from thalweg.report.entries import winner
 
     progress = console(stderr=True)

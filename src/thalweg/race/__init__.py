@@ -1,7 +1,7 @@
 """Optimisers x learning rates x seeds, raced on held-out data with honest intervals.
 
 The package is what ``thalweg.race`` names, and it can be called: ``thalweg.race(task, ...)`` is
-:func:`thalweg.race.race.race`.
+:func:`thalweg.race.running.race`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,16 @@ if TYPE_CHECKING:
 class _Callable(ModuleType):
     """A package that is also the function it is named after."""
 
+    @property
+    def race(self) -> Any:
+        """The function itself, so that ``from thalweg.race import race`` gives it too."""
+        from thalweg.race.running import race
+
+        return race
+
     def __call__(self, *arguments: Any, **options: Any) -> Race:
-        """Race a task; see :func:`thalweg.race.race.race` for the arguments."""
-        from thalweg.race.race import race
+        """Race a task; see :func:`thalweg.race.running.race` for the arguments."""
+        from thalweg.race.running import race
 
         return race(*arguments, **options)
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -16,10 +12,11 @@ from torch import Tensor, nn
 from thalweg.race.population.base import Advanced, Tick
 from thalweg.race.population.flock import Flock
 from thalweg.race.population.outputs import Outputs
+from thalweg.race.population.parking import Parking
 from thalweg.race.space import Member
 from thalweg.risk import Risk
 from thalweg.risk.criterion import Scores
-from thalweg.rundir.checkpoint import Checkpoints, pack, unpack
+from thalweg.rundir.checkpoint import pack, unpack
 
 LOOK_EVERY = 64  # steps between looks at the losses: each look waits for the device
 FEWEST = 8  # members of one seed that make a chunk of their own worth while
@@ -268,8 +265,7 @@ class Batched:
         alone = one_seed(risk, stochastic, members[0].configuration.batch_size)
         self._chunks = [Chunk(self, c) for c in partition(members, chunk, alone)]
         self._of = {label: chunk for chunk in self._chunks for label in chunk.labels}
-        self._folder: Path | None = None
-        self._parked: set[int] = set()
+        self._parking, self._parked = Parking(), set[int]()
 
     def advance(self, step: int, only: Sequence[int], tick: Tick) -> Iterator[Advanced]:
         """Train the chunks of the members in ``only`` up to ``step``; yield those members.
@@ -370,21 +366,12 @@ class Batched:
             self._send_away(others.pop(0))
         at = self._chunks.index(chunk)
         if at in self._parked:
-            found = self._park().load(str(at))
-            if found is None:
-                raise RuntimeError(f"the parked state of chunk {at} is gone")
-            chunk.unpark(unpack(*found))
+            chunk.unpark(self._parking.take(at))
             self._parked.discard(at)
 
     def _send_away(self, chunk: Chunk) -> None:
         at = self._chunks.index(chunk)
-        self._park().save(str(at), *pack(chunk.park()))
+        self._parking.put(at, chunk.park())
         self._parked.add(at)
         if self.risk.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _park(self) -> Checkpoints:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="thalweg-parked-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        return Checkpoints(self._folder, keep=1)

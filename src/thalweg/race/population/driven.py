@@ -114,7 +114,7 @@ class Driven:
         return self._training.model
 
     @property
-    def parameters(self) -> list[Tensor]:
+    def parameters(self) -> list[nn.Parameter]:
         """Its trained parameters."""
         return self._training.parameters
 

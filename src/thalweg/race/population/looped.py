@@ -7,11 +7,7 @@ batches at hand, so that racing one configuration costs what training it costs.
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,11 +16,12 @@ from torch import Tensor, nn
 from thalweg.optim.build import make, supports_fused
 from thalweg.race.population.base import Advanced, Tick
 from thalweg.race.population.driven import Driven, is_driven
+from thalweg.race.population.parking import Parking
 from thalweg.race.space import Member
 from thalweg.risk import Risk
 from thalweg.risk.criterion import Scores
 from thalweg.risk.order import stream
-from thalweg.rundir.checkpoint import Checkpoints, pack, unpack
+from thalweg.rundir.checkpoint import pack, unpack
 from thalweg.steps import SCHEDULES
 
 LOOK_EVERY = 64  # steps between looks at the loss: each look waits for the device
@@ -162,8 +159,7 @@ class Looped:
         self._memory = memory
         self._kept = dict.fromkeys(range(len(members)))
         self._live: dict[int, Run | Driven] = {}
-        self._folder: Path | None = None
-        self._parked: set[int] = set()
+        self._parking, self._parked = Parking(), set[int]()
 
     def advance(self, step: int, only: Sequence[int], tick: Tick) -> Iterator[Advanced]:
         """Train the kept members in ``only`` up to ``step``; yield each as it arrives there."""
@@ -184,7 +180,7 @@ class Looped:
             self._live.pop(index, None)
             if index in self._parked:
                 self._parked.discard(index)
-                self._park().remove(str(index))
+                self._parking.drop(index)
 
     def run(self, index: int) -> Run | Driven:
         """The live run of a member, started or fetched from where it is parked."""
@@ -194,23 +190,15 @@ class Looped:
             while len(self._live) >= room:
                 self._send_away(next(iter(self._live)))
             if index in self._parked:
-                found = self._park().load(str(index))
-                if found is None:
-                    raise RuntimeError(f"the parked state of {self.members[index].key} is gone")
-                run.restore(unpack(*found))
+                run.restore(self._parking.take(index))
+                self._parked.discard(index)
             self._live[index] = run
         return self._live[index]
 
     def _send_away(self, index: int) -> None:
-        tensors, meta = pack(self._live.pop(index).state())
-        self._park().save(str(index), tensors, meta)
+        self._parking.put(index, self._live[index].state())
+        del self._live[index]
         self._parked.add(index)
-
-    def _park(self) -> Checkpoints:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="thalweg-parked-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        return Checkpoints(self._folder, keep=1)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All kept runs that have started."""
