@@ -278,8 +278,10 @@ ELSEWHERE = {
     "Claim": "thalweg.records_claims:Claim",
     "Reproduction": "thalweg.records_claims:Reproduction",
     "Run": "thalweg.records_training:Run",
+    "FiltersReport": "thalweg.records_filters:FiltersReport",
     "GapReport": "thalweg.records_gap:GapReport",
     "TopographyReport": "thalweg.records_gap:TopographyReport",
+    "Diagnosis": "thalweg.records_diagnosis:Diagnosis",
 }
 
 

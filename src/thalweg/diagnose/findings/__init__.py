@@ -1,0 +1,1 @@
+"""What can be wrong with a training: one function a code, ``Observation -> Suspicion | None``."""

@@ -1,0 +1,105 @@
+"""Faults seen on held-out data, and at the end of training."""
+
+from __future__ import annotations
+
+import math
+
+from thalweg.diagnose.observation import Observation
+from thalweg.diagnose.suspect import Suspicion, step
+
+LOST = 0.1
+
+
+def overfitting(seen: Observation) -> Suspicion | None:
+    """Held-out loss that rises again while the training loss falls."""
+    floor = seen.bench.judge.floor_loss
+    rises = []
+    for walk in seen.walks:
+        losses = [s.loss for s in walk.looks]
+        if len(losses) < 3 or walk.diverged or not all(map(math.isfinite, losses)):
+            return None
+        rises.append((losses[-1] - min(losses), min(losses), losses.index(min(losses))))
+    if not rises or not math.isfinite(floor):
+        return None
+    lost = min(rise / max(1e-12, floor - low) for rise, low, _ in rises if floor > low) if all(
+        floor > low for _, low, _ in rises
+    ) else 0.0  # fmt: skip
+    walk = seen.walks[0]
+    if lost < LOST or not walk.train[-1] < 0.5 * walk.looks[-1].loss:
+        return None
+    at = rises[0][2] + 1
+    epochs = max(1, round(seen.epochs * at / len(walk.looks)))
+    return Suspicion(
+        "overfitting",
+        "The model overfits",
+        f"Held-out loss falls to {rises[0][1]:.4g} and rises again to {walk.looks[-1].loss:.4g}, "
+        f"while the training loss is {walk.train[-1]:.3g}: {lost:.0%} of what was learnt is lost.",
+        f"Stop after about {epochs} epochs, use weight decay or dropout, or more data.",
+        (
+            (step("recipe", "weight decay 0.01", weight_decay=0.01),),
+            (step("recipe", f"{epochs} epochs", epochs=epochs),),
+        ),
+        plain=True,
+        measured=lost,
+        threshold=LOST,
+        derivation="Rise of the held-out loss over what it had fallen below a constant answer's: a "
+        "tenth of what was learnt, in every run.",
+        where="held_out",
+        evidence={"training loss": walk.train[-1], "held-out loss": walk.looks[-1].loss},
+    )
+
+
+def too_few_epochs(seen: Observation) -> Suspicion | None:
+    """A recipe that ends while the criterion still rises."""
+    if not seen.whole or not seen.walks or seen.diverged or seen.recipe.epochs > 200:
+        return None
+    walk, judge = seen.walks[0], seen.bench.judge
+    if len(walk.looks) < 4:
+        return None
+    now, earlier = judge.skill(walk.values[-1]), judge.skill(walk.values[-3])
+    losses = [s.loss for s in walk.looks]
+    falling = (losses[-3] - losses[-1]) / max(1e-12, abs(losses[0]))
+    if now - earlier < 0.05 and falling < 0.05:
+        return None
+    epochs = 4 * seen.recipe.epochs
+    return Suspicion(
+        "too-few-epochs",
+        "Training ends too early",
+        f"Over the last quarter of the {seen.recipe.epochs} epochs the criterion still rises by "
+        f"{now - earlier:.1%} of the way from a constant answer to a perfect one.",
+        f"Train longer ({epochs} epochs), or raise the rate.",
+        ((step("recipe", f"{epochs} epochs", epochs=epochs),),),
+        measured=max(now - earlier, falling),
+        threshold=0.05,
+        derivation="A twentieth of the way in the last quarter: at that pace another quarter would "
+        "gain more than noise.",
+        where="recipe",
+    )
+
+
+def label_noise(seen: Observation) -> Suspicion | None:
+    """Training targets that a model trained on the other half contradicts with confidence."""
+    return None
+
+
+def sharp_minimum(seen: Observation) -> Suspicion | None:
+    """A sharp end of a run in large batches that fits training data only."""
+    size, n = seen.bench.settings.batch_size or seen.bench.risk.train.n, seen.bench.risk.train.n
+    if not seen.walks or size < n // 4 or n < 128 or not seen.sharp_end > 0:
+        return None
+    walk = seen.walks[0]
+    if walk.diverged or not walk.train[-1] < 0.5 * walk.looks[-1].loss:
+        return None
+    smaller = max(8, min(64, size // 8))
+    return Suspicion(
+        "sharp-minimum",
+        "Large batches end in a sharp minimum",
+        f"Training ends at curvature {seen.sharp_end:.3g} with batches of {size} of {n} samples, "
+        f"training loss {walk.train[-1]:.3g} and held-out loss {walk.looks[-1].loss:.3g}.",
+        f"Use batches of {smaller}.",
+        ((step("larger_batch", f"batches of {smaller}", batch_size=smaller),),),
+        measured=seen.sharp_end,
+        threshold=None,
+        derivation="Whether it limits is decided by the trial.",
+        evidence={"curvature at the start": seen.sharp_start},
+    )

@@ -1,0 +1,116 @@
+"""Which learning rates work for this task? A short run at each of a few on a ladder."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thalweg.diagnose.bench import Bench
+from thalweg.task import Task
+
+STEP = 10**0.5  # between neighbouring rates
+LOWEST, HIGHEST = 1e-7, 1e3
+MOST = 11  # runs
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Short runs at geometric rates, sorted."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]  # mean of the last quarter; inf where it failed
+    start: float  # loss at the initial weights
+    steps: int
+    best: float  # the rate of the lowest loss
+    failing: float  # smallest rate that ends above its start, to a factor 1.25; NaN: none tried
+
+    def loss_at(self, rate: float) -> float:
+        """The loss of the tried rate nearest to ``rate``."""
+        near = min(range(len(self.rates)), key=lambda i: abs(math.log(self.rates[i] / rate)))
+        return self.losses[near]
+
+
+def at_rate(task: Task, lr: float) -> Task:
+    """The task with another learning rate."""
+    return dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, lr=lr))
+
+
+def sweep(
+    bench: Bench, steps: int, seed: int, left: Callable[[], float], bisect: bool = True
+) -> Sweep:
+    """Walk outwards from the recipe's rate, both ways, until it fails above and idles below.
+
+    Args:
+        bench: The task.
+        steps: Gradients of each run.
+        seed: Of all runs: they share weights and batches.
+        left: Seconds left.
+        bisect: Also find the failing rate to a factor 1.25.
+    """
+    own = bench.task.recipe.lr
+    found: dict[float, float] = {}
+    start = _start(bench, seed)
+
+    def run(lr: float) -> float:
+        if lr not in found:
+            found[lr] = _final(bench, lr, steps, seed, start)
+        return found[lr]
+
+    run(own)
+    up, down = own, own
+    while len(found) < MOST and left() > 0:
+        best = min(found, key=lambda lr: found[lr])
+        if math.isfinite(found[up]) and up * STEP <= HIGHEST:
+            up *= STEP
+            run(up)
+        elif (best <= down * 1.01 or not math.isfinite(found[best])) and down / STEP >= LOWEST:
+            down /= STEP
+            run(down)
+        else:
+            break
+    failing = _failing(found, run, left, bisect)
+    rates = tuple(sorted(found))
+    best = min(rates, key=lambda lr: found[lr])
+    return Sweep(rates, tuple(found[lr] for lr in rates), start, steps, best, failing)
+
+
+def _start(bench: Bench, seed: int) -> float:
+    model = bench.risk.model(seed)
+    size = min(bench.settings.batch_size or bench.risk.train.n, bench.risk.train.n)
+    feed = bench.risk.feed(seed, size)
+    losses = [float(bench.risk.loss(model, feed.batch(i)).detach()) for i in range(4)]
+    return sum(losses) / len(losses)
+
+
+def _final(bench: Bench, lr: float, steps: int, seed: int, start: float) -> float:
+    """Mean loss of the last quarter; infinite where it failed or ended above its start."""
+    trial = Bench(at_rate(bench.task, lr), bench.risk.device, bench.seed, like=bench)
+    limit = start + 20 * abs(start) + 20
+    walk = trial.walk(seed, steps, looks=0, stop=lambda loss: not loss < limit)
+    if walk.diverged or len(walk.losses) < steps:
+        return math.inf
+    tail = walk.losses[-max(4, steps // 4) :]
+    mean = sum(tail) / len(tail)
+    return mean if mean <= start + 1e-3 * abs(start) else math.inf
+
+
+def _failing(
+    found: dict[float, float],
+    run: Callable[[float], float],
+    left: Callable[[], float],
+    bisect: bool,
+) -> float:
+    failed = [lr for lr, loss in found.items() if not math.isfinite(loss)]
+    worked = [lr for lr, loss in found.items() if math.isfinite(loss)]
+    if not failed:
+        return math.nan
+    if not worked:
+        return min(failed)
+    low = max(worked)
+    high = min((lr for lr in failed if lr > low), default=math.nan)
+    while bisect and math.isfinite(high) and high / low > 1.25 and left() > 0:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if math.isfinite(run(middle)) else (low, middle)
+    return high

@@ -1,0 +1,164 @@
+"""Does a remedy help? The task as it is and a changed copy, under equal seeds and batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from scipy import stats
+
+from thalweg.diagnose import cures
+from thalweg.diagnose.bench import Bench, Walk
+from thalweg.diagnose.observation import Observation
+from thalweg.records import Interval
+from thalweg.records_diagnosis import Step, Trial
+from thalweg.task import Task
+
+SEEDS = 3
+MORE = 5  # seeds where three leave it open
+WORTH = 0.95  # a fault limits a training that reaches less than this share of the cured skill …
+SLOW = 0.8  # … or of its mean along the way
+LEAST = 0.02  # of skill: less is not worth a sentence
+
+
+def changed(task: Task, steps: Sequence[Step]) -> Task:
+    """The task after these steps."""
+    for one in steps:
+        task = getattr(cures, one.cure)(task, **one.arguments)
+    return task
+
+
+def walks(seen: Observation, number: int) -> list[Walk]:
+    """At least so many runs of the recipe as it is, trained when they are first needed."""
+    while len(seen.walks) < number:
+        seed = seen.bench.seed + len(seen.walks)
+        seen.walks.append(seen.bench.walk(seed, seen.evaluations))
+    return seen.walks
+
+
+def attempt(
+    seen: Observation,
+    steps: Sequence[Step],
+    left: Callable[[], float],
+    measure: str = "",
+    base: Task | None = None,
+    before: list[Walk] | None = None,
+) -> Trial | None:
+    """Try one remedy, on one seed first; a remedy that does nothing there is not tried further.
+
+    Args:
+        seen: The task as it is, with its runs.
+        steps: The changes.
+        left: Seconds left.
+        measure: ``balanced accuracy`` instead of the criterion.
+        base: What to change; default the task as it is.
+        before: Runs to compare with; default those of ``seen``.
+
+    Returns:
+        The trial; None where the change cannot be made or the copy cannot run.
+    """
+    try:
+        bench = Bench(changed(base or seen.bench.task, steps), seen.bench.risk.device,
+                      seen.bench.seed, like=seen.bench)  # fmt: skip
+        evaluations = bench.gradients(seen.epochs)
+        after: list[Walk] = []
+        for i in range(MORE):
+            if i and left() <= 0:
+                break
+            if before is None:
+                walks(seen, i + 1)
+            after.append(bench.walk(seen.bench.seed + i, evaluations))
+            olds = (before or seen.walks)[: len(after)]
+            trial = _verdict(seen, bench, steps, olds, after, measure)
+            if i == 0 and trial.gain.value < LEAST and not _faster(trial):
+                return trial  # one seed shows that nothing is to be had
+            if i + 1 >= SEEDS and (trial.gain.low > 0 or trial.gain.value < LEAST):
+                break
+            if before is not None and i + 1 >= len(before):
+                break
+        return trial
+    except (ValueError, TypeError, RuntimeError):
+        return None
+
+
+def limits(trial: Trial | None) -> bool:
+    """Whether the fault limits: the gain exceeds noise and is worth something."""
+    if trial is None or len(trial.seeds) < 2 or not trial.gain.low > 0:
+        return False
+    if trial.gain.value >= LEAST and trial.skill_before < WORTH * trial.skill_after:
+        return True
+    return _faster(trial)
+
+
+def _faster(trial: Trial) -> bool:
+    """Whether the way to the end is much shorter; the trial's ``gain`` does not see that."""
+    return False
+
+
+def _verdict(
+    seen: Observation, bench: Bench, steps: Sequence[Step], old: list[Walk], new: list[Walk],
+    measure: str,
+) -> Trial:  # fmt: skip
+    ours = seen.bench.judge
+    theirs = ours if bench.risk.metric == seen.bench.risk.metric else bench.judge
+    before = [seen.bench.score(walk, measure) for walk in old]
+    after = [bench.score(walk, measure) for walk in new]
+    starts = [walk.values[0] if walk.values else math.nan for walk in old]
+
+    def skill(judge: Any, value: float, start: float) -> float:
+        if measure == "balanced accuracy":
+            classes = max(2, len(ours.shares))
+            return (value - 1 / classes) / (1 - 1 / classes) if math.isfinite(value) else 0.0
+        return max(-1.0, judge.skill(value, start))
+
+    skills = [
+        (skill(ours, a, s), skill(theirs, b, s))
+        for a, b, s in zip(before, after, starts, strict=False)
+    ]
+    gain = interval([b - a for a, b in skills], _sampling(seen, skills))
+    return Trial(
+        change="; ".join(one.says for one in steps),
+        steps=tuple(steps),
+        seeds=tuple(walk.seed for walk in new),
+        evaluations=new[0].evaluations,
+        measure=measure or seen.bench.risk.metric,
+        before=tuple(before[: len(after)]),
+        after=tuple(after),
+        gain=gain,
+        skill_before=sum(a for a, _ in skills) / len(skills),
+        skill_after=sum(b for _, b in skills) / len(skills),
+        verdict=_word(gain, new),
+        trace_before=old[0].trace,
+        trace_after=new[0].trace,
+    )
+
+
+def _word(gain: Interval, new: list[Walk]) -> str:
+    if all(walk.diverged for walk in new):
+        return "fails"
+    if gain.low > 0 and gain.value >= LEAST:
+        return "helps"
+    return "harms" if gain.high < 0 else "no difference"
+
+
+def _sampling(seen: Observation, skills: list[tuple[float, float]]) -> float:
+    """Variance of a gain because held-out data are a sample: accuracies move in whole answers."""
+    if seen.bench.risk.metric != "accuracy":
+        return 0.0
+    n = min(seen.bench.risk.selection.n, 2048)
+    scale = 1 - seen.bench.judge.floor
+    gain = abs(sum(b - a for a, b in skills) / len(skills)) * scale
+    return (gain * (1 - gain)) / n / max(1e-9, scale) ** 2
+
+
+def interval(gains: list[float], extra: float = 0.0) -> Interval:
+    """Mean and 95 % interval of paired differences, Student's t; one difference says nothing."""
+    n = len(gains)
+    mean = sum(gains) / n
+    if n < 2:
+        return Interval(mean, math.inf, -math.inf, math.inf)
+    spread = sum((g - mean) ** 2 for g in gains) / (n - 1)
+    seeds = float(stats.t.ppf(0.975, n - 1)) * math.sqrt(spread / n)
+    width = math.hypot(seeds, 1.96 * math.sqrt(extra))
+    return Interval(mean, math.sqrt(spread / n + extra), mean - width, mean + width)
