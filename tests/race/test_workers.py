@@ -135,6 +135,7 @@ def test_a_resumed_race_keeps_the_workers_of_its_plan(tmp_path):
     first = tw.race(task, **RACE, workers=2, run=tmp_path / "run")
     again = tw.race(task, **RACE, workers=1, run=tmp_path / "run")
     assert again.plan["workers"] == 2
+    assert any("2 worker(s), as the plan says; 1 was asked for" in note for note in again.notes)
     assert again.to_dict()["table"] == first.to_dict()["table"]
     assert not multiprocessing.active_children()  # nothing to train, nobody started
 

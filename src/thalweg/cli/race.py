@@ -60,7 +60,14 @@ def race(
     engine: Annotated[
         str, typer.Option(help="auto, looped, stacked or vmap: how members are trained.")
     ] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes with one thread each that share the runs, split by seed; 1 trains in "
+            "this one. A resumed race keeps the number it began with.",
+        ),
+    ] = 1,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Workers on a Ray cluster: auto, HOST:PORT, local."),
@@ -130,6 +137,7 @@ def perform(
     from thalweg.cli.live import watching
     from thalweg.race.running import race as run_race
     from thalweg.report.entries import winner
+    from thalweg.report.sections.race import engine
 
     progress = console(stderr=True)
     answers = progress if json else console()  # with --json stdout is for the record alone
@@ -139,6 +147,8 @@ def perform(
         found = replace(found, command=command)
     if not quiet:
         screen.show_race(found, answers)
+        if told := engine(found):
+            answers.print(f"engine: {told}", soft_wrap=True, markup=False, style="dim")
     written = found.report(page if page is not None else folder / "report.html")
     if json:
         screen.write_line(found.to_json())

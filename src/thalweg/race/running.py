@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import torch
 
 from thalweg.optim.methods import method
 from thalweg.race import advice, ladder
+from thalweg.race.command import command
 from thalweg.race.driver import Driver
 from thalweg.race.executors.build import build_engine
 from thalweg.race.executors.local import Workers
@@ -191,6 +191,7 @@ class _Race:
             folder.set_plan(plan | split)
         self.plan: dict[str, Any] = folder.plan or {}
         self._ray = ray
+        self._asked_workers = workers
         self._pool: Any = None  # of processes here or on a cluster
         self._groups = 0
         torch.set_num_threads(self.plan["threads"])
@@ -317,6 +318,12 @@ class _Race:
     def _answer(self, unfinished: bool) -> Race:
         entries = self._table.partial() if unfinished else self._table.final()
         notes = [*self.facts.notes]
+        planned = self.plan.get("workers", 1)
+        if planned != self._asked_workers:
+            notes.append(
+                f"Resumed with {planned} worker(s), as the plan says; {self._asked_workers} was "
+                "asked for. A fresh race can have another number."
+            )
         if not unfinished:
             notes += advice.outcome(entries) + advice.edges(self._table)
         sizes = {p: getattr(self.risk, p).n for p in ("train", *_PARTS)}
@@ -340,7 +347,7 @@ class _Race:
             plan=self.plan,
             machine=machine(),
             notes=tuple(notes),
-            command=_command(self.asked, self.folder.path, self.plan.get("workers", 1)),
+            command=command(self.asked, self.folder.path, self.plan.get("workers", 1)),
             run="" if self.folder.path is None else str(self.folder.path),
             unfinished=unfinished,
         )
@@ -359,29 +366,3 @@ def _seconds_before(path: Path | None) -> float:
         return float(json.loads((path / "race.json").read_text())["seconds"]) if path else 0.0
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0
-
-
-def _command(asked: Mapping[str, Any], path: Path | None, workers: int) -> str:
-    """The command line that repeats this race, where the task can be named on one."""
-    if asked["source"] is None:
-        return ""
-    words = ["thalweg", "race", asked["source"], "--optimizers", ",".join(asked["optimizers"])]
-    if asked["lrs"] != "auto":
-        words += ["--lrs", ",".join(repr(lr) for lr in asked["lrs"])]
-    for axis, values in asked["space"].items():
-        words += ["--space", f"{axis}={','.join(str(value) for value in values)}"]
-    words += ["--seeds", str(asked["seeds"]), "--seed", str(asked["seed"])]
-    for name, value in asked["budget"].items():
-        if value is not None:
-            words += [f"--{name}", f"{value:g}" if name != "evaluations" else str(value)]
-    if not asked["cull"]:
-        words.append("--no-cull")
-    if asked["engine"] != "auto":
-        words += ["--engine", asked["engine"]]
-    if asked["dtype"] is not None:
-        words += ["--dtype", asked["dtype"].removeprefix("torch.")]
-    if workers > 1:
-        words += ["--workers", str(workers)]
-    if path is not None:
-        words += ["--run", str(path)]
-    return shlex.join(words)

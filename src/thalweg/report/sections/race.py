@@ -200,9 +200,42 @@ def _facts(race: Race) -> list[tuple[str, str]]:
         if v not in (None, {}, "")
     ]
     facts += [("Gradients executed", count(race.executed)), ("Time", duration(race.seconds))]
+    if told := engine(race):
+        facts.append(("Engine", told))
     if race.run:
         facts.append(("Run directory", clean(race.run, 200)))
     return facts
+
+
+ENGINES = {
+    "looped": "one run after another",
+    "stacked": "runs stacked into one pass",
+    "vmap": "runs mapped into one pass",
+}
+
+
+def engine(race: Race) -> str:
+    """How the members were trained and why so, from the plan; empty where it does not say."""
+    found = race.plan.get("engines")
+    if not isinstance(found, Mapping):
+        return ""
+    told = []
+    for size, choice in found.items():
+        if not isinstance(choice, Mapping) or not isinstance(choice.get("engine"), str):
+            return ""
+        name, reasons = choice["engine"], choice.get("reasons")
+        why = reasons.get(name) if isinstance(reasons, Mapping) else None
+        speeds = choice.get("gradients_per_second")
+        if name == "looped" and isinstance(speeds, Mapping) and len(speeds) > 1:
+            why = "no other was faster"
+        text = f"{clean(name, 40)}, {ENGINES.get(name, 'as the plan says')}"
+        if isinstance(why, str) and why:
+            text += f" ({clean(why.removesuffix(', taken'), 160)})"
+        told.append(text if len(found) == 1 else f"{text} at batch size {clean(size, 20)}")
+    workers = race.plan.get("workers", 1)
+    if isinstance(workers, int) and workers > 1:
+        told.append(f"{workers} worker processes")
+    return "; ".join(dict.fromkeys(told))
 
 
 def _amount(value: Any) -> str:
