@@ -57,8 +57,9 @@ format: $(VENV)/.developer  ## rewrite the files in the house format
 reproduce: $(VENV)/.installed  ## every claim of the lectures, slow ones too; resumable; THALWEG_DATA=FOLDER for MNIST and so on, FULL=--full
 	@$(BIN)/thalweg reproduce --all --slow $(FULL) --run runs/claims
 
-docs:  ## documentation pages (nothing to build yet)
-	@echo "the documentation is the README and the docstrings; pages are not built yet"
+docs: $(VENV)/.developer  ## the documentation with live figures of every quick claim (CLAIMS=20: of twenty)
+	@$(PIP) install -c constraints.txt -e ".[docs]"
+	@OMP_NUM_THREADS=1 $(BIN)/python docs/build.py $(if $(CLAIMS),--claims $(CLAIMS))
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

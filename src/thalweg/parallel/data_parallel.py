@@ -37,7 +37,7 @@ def data_parallel_gradient(
     no batch statistics.
 
     Args:
-        loss: ``(model, batch) -> `` mean over the batch.
+        loss: ``(model, batch)`` to the mean over the batch.
         model: Any module; its ``.grad`` is left alone.
         shards: ``(batch, samples)`` each.
 
