@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from thalweg.sparse import ElasticNet, Group, KSparse, certify, encode
+from thalweg.sparse import ElasticNet, Group, KSparse, NonNegativeElasticNet, certify, encode
 
 
 def problem(seed=0, b=12, n=15, m=30):
@@ -35,6 +35,10 @@ CASES = {
     "weighted-l1": ((W, None), {"weight": W}),
     "non-negative": ((W, "non-negative"), {"weight": W, "sided": True}),
     "elastic-net": ((None, ElasticNet(W, 0.4)), {"weight": W, "beta": 0.4}),
+    "non-negative-elastic-net": (
+        (None, NonNegativeElasticNet(W, 0.4)),
+        {"weight": W, "beta": 0.4, "sided": True},
+    ),
     "group": ((None, Group(0.3, POOLS)), {"weight": 0.3, "pools": POOLS}),
 }
 

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from thalweg.sparse import L1, PENALTIES, ElasticNet, Group, KSparse, NonNegativeL1, WeightedL1
+from thalweg.sparse import (
+    L1,
+    PENALTIES,
+    ElasticNet,
+    Group,
+    KSparse,
+    NonNegativeElasticNet,
+    NonNegativeL1,
+    WeightedL1,
+)
 
 ATOMS = 4
 WEIGHTS = torch.tensor([0.3, 0.8, 1.2, 0.5], dtype=torch.float64)
@@ -11,6 +20,7 @@ CASES = {
     "weighted-l1": lambda: WeightedL1(WEIGHTS),
     "non-negative": lambda: NonNegativeL1(WEIGHTS),
     "elastic-net": lambda: ElasticNet(WEIGHTS, 0.6),
+    "non-negative-elastic-net": lambda: NonNegativeElasticNet(WEIGHTS, 0.6),
     "group": lambda: Group(torch.tensor([0.7, 0.4], dtype=torch.float64), [0, 1, 0, 1]),
     "k-sparse": lambda: KSparse(2),
 }
@@ -26,7 +36,7 @@ def test_registry_name_is_the_penaltys_own(name):
     assert PENALTIES.load(name).name == name == CASES[name]().name
 
 
-@pytest.mark.parametrize("name", ["l1", "weighted-l1", "non-negative", "elastic-net"])
+@pytest.mark.parametrize("name", [*CASES][:5])
 @pytest.mark.parametrize("atom", range(ATOMS))
 def test_prox_minimises_its_own_definition_on_a_fine_grid(name, atom):
     penalty, step = CASES[name](), 0.7

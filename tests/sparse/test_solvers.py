@@ -4,7 +4,7 @@ from sklearn.decomposition import sparse_encode
 from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from sklearn.linear_model import Lasso, orthogonal_mp
 
-from thalweg.sparse import SOLVERS, ElasticNet, Group, KSparse, encode
+from thalweg.sparse import SOLVERS, ElasticNet, Group, KSparse, NonNegativeElasticNet, encode
 from thalweg.sparse.solvers import working_set
 
 N, M, B = 20, 40, 15
@@ -13,6 +13,7 @@ PENALTIES = {
     "weighted-l1": lambda: (np.linspace(0.05, 0.3, M), None),
     "non-negative": lambda: (0.1, "non-negative"),
     "elastic-net": lambda: (None, ElasticNet(0.1, 0.5)),
+    "non-negative-elastic-net": lambda: (None, NonNegativeElasticNet(0.1, 0.5)),
     "group": lambda: (None, Group(0.2, np.arange(M) % 10)),
     "k-sparse": lambda: (None, KSparse(5)),
 }
@@ -61,14 +62,21 @@ def test_working_set_code_equals_sklearn_lasso_code(data):
         np.testing.assert_allclose(z, model.coef_, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [ElasticNet, NonNegativeElasticNet])
 @pytest.mark.parametrize("solver", ["working-set", "fista", "coordinate-descent"])
-def test_elastic_net_equals_sklearn(data, solver):
+def test_elastic_net_equals_sklearn(data, solver, kind):
     X, D = data
-    Z = encode(X, D, penalty=ElasticNet(0.1, 0.5), solver=solver, tol=1e-11).z
+    Z = encode(X, D, penalty=kind(0.1, 0.5), solver=solver, tol=1e-11).z
+    positive = kind is NonNegativeElasticNet
     for x, z in zip(X, Z, strict=True):
         total = (0.1 + 0.5) / N
         model = SklearnElasticNet(
-            alpha=total, l1_ratio=0.1 / 0.6, fit_intercept=False, tol=1e-13, max_iter=100_000
+            alpha=total,
+            l1_ratio=0.1 / 0.6,
+            fit_intercept=False,
+            positive=positive,
+            tol=1e-13,
+            max_iter=100_000,
         ).fit(D, x)
         np.testing.assert_allclose(z, model.coef_, atol=1e-5)
 
@@ -90,6 +98,36 @@ def test_omp_equals_sklearn(data, k):
     X, D = data
     Z = encode(X, D, k, "k-sparse").z
     np.testing.assert_allclose(Z, orthogonal_mp(D, X.T, n_nonzero_coefs=k).T, atol=1e-10)
+
+
+def test_omp_with_and_without_a_gram_matrix_give_the_same_codes():
+    rng = np.random.default_rng(5)
+    D = rng.standard_normal((30, 90)) * rng.uniform(0.1, 10, 90)
+    D[:, 7], D[:, 20] = 0.0, -3 * D[:, 21]
+    X = rng.standard_normal((40, 30))
+    together = encode(X, D, 12, "k-sparse")
+    alone = [encode(x[None], D, 12, "k-sparse") for x in X]  # too few to repay a Gram matrix
+    merged = [np.concatenate([c.z for c in codes]) for codes in ([together], alone)]
+    for z in merged:  # which of the two atoms on one line is taken is open
+        z[:, 21] -= 3 * z[:, 20]
+        z[:, 20] = 0
+    np.testing.assert_allclose(*merged, atol=1e-8)
+    assert together.iterations.tolist() == [12] * 40
+    assert not together.z[:, 7].any()
+    assert not (together.z[:, 20] * together.z[:, 21]).any()
+    np.testing.assert_array_equal(encode(X, D, 12, "k-sparse", threads=2).z, together.z)
+    for x, z in zip(X, together.z, strict=True):
+        on = z != 0
+        np.testing.assert_allclose(z[on], np.linalg.lstsq(D[:, on], x, rcond=None)[0], atol=1e-9)
+
+
+def test_omp_takes_every_atom_it_needs_and_no_more():
+    rng = np.random.default_rng(6)
+    D = rng.standard_normal((8, 20))
+    X = rng.standard_normal((30, 8))
+    codes = encode(X, D, 20, "k-sparse")
+    assert codes.iterations.max() <= 8
+    np.testing.assert_allclose(codes.z @ D.T, X, atol=1e-7)
 
 
 def test_omp_stops_where_a_signal_is_explained_with_fewer_atoms():

@@ -26,6 +26,12 @@ PENALTIES = Registry(
         "Zou and Hastie 2005",
     ),
     Member(
+        "non-negative-elastic-net",
+        "thalweg.sparse.penalties.elastic_net:NonNegativeElasticNet",
+        "Σ αᵢ zᵢ + β/2 ‖z‖² with z ≥ 0",
+        "Zou and Hastie 2005",
+    ),
+    Member(
         "group",
         "thalweg.sparse.penalties.group:Group",
         "α Σ ‖z_g‖₂ over pools that do not overlap",
@@ -82,6 +88,7 @@ SOLVERS = Registry(
 _LAZY = {
     "encode": "thalweg.sparse.inference:encode",
     "certify": "thalweg.sparse.inference:certify",
+    "refit": "thalweg.sparse.refitting:refit",
     "learn_dictionary": "thalweg.sparse.learning:learn_dictionary",
     "LISTA": "thalweg.sparse.encoders:LISTA",
     "LCoD": "thalweg.sparse.encoders:LCoD",
@@ -94,6 +101,7 @@ _LAZY = {
     "WeightedL1": "thalweg.sparse.penalties.l1:WeightedL1",
     "NonNegativeL1": "thalweg.sparse.penalties.l1:NonNegativeL1",
     "ElasticNet": "thalweg.sparse.penalties.elastic_net:ElasticNet",
+    "NonNegativeElasticNet": "thalweg.sparse.penalties.elastic_net:NonNegativeElasticNet",
     "Group": "thalweg.sparse.penalties.group:Group",
     "KSparse": "thalweg.sparse.penalties.k_sparse:KSparse",
 }

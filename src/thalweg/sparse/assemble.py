@@ -12,16 +12,25 @@ from torch import Tensor
 from thalweg.records import Codes
 from thalweg.sparse.energy import Energy, relative
 from thalweg.sparse.inputs import Signals
-from thalweg.sparse.solvers.base import Options
+from thalweg.sparse.refitting import refitted
+from thalweg.sparse.solvers.base import SIDED, Options
 
 
 class Sink:
     """Takes chunks, certifies them after rounding to the dtype asked for, and gives ``Codes``."""
 
-    def __init__(self, signals: Signals, energy: Energy, options: Options, output: str) -> None:
+    def __init__(
+        self,
+        signals: Signals,
+        energy: Energy,
+        options: Options,
+        output: str,
+        refit: bool = False,
+    ) -> None:
         if output not in ("dense", "csr"):
             raise ValueError(f"output must be 'dense' or 'csr', got {output!r}")
         self.signals, self.energy, self.options = signals, energy, options
+        self.refit = refit
         count, self.atoms = signals.shape[0], energy.datafit.dictionary.shape[1]
         like: dict[str, Any] = {"device": signals.device}
         self.atoms_in_rows = energy.datafit.matrix.mT.contiguous()
@@ -52,6 +61,9 @@ class Sink:
         if returned.dtype != z.dtype and not bool(met.all()):
             missed = ~met
             self.rounded += int(self._judge(x[missed], z[missed])[2].sum())
+        if self.refit:
+            sided = self.energy.penalty.name in SIDED
+            returned = refitted(x, self.atoms_in_rows, z, sided).to(returned.dtype)
         if self.dense is not None:
             self.dense[begin:end] = returned
         else:
@@ -61,12 +73,13 @@ class Sink:
             )
 
     def _judge(self, x: Tensor, z: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        found = self.energy.certificate(x, z, self._residual(x, z))
+        residual = self._residual(x, z)
+        found = self.energy.certificate(x, z, residual)
         if found.gap is not None:
             gap = relative(found.gap, x)
             return gap, found.energy, gap <= self.options.tol
         scale = self.energy.datafit.correlate(x).abs().amax(-1)
-        distance = self.energy.distance(x, z)
+        distance = self.energy.distance(x, z, residual)
         return None, found.energy, distance <= self.options.tol * scale
 
     def _residual(self, x: Tensor, z: Tensor) -> Tensor | None:

@@ -79,9 +79,10 @@ class Energy:
         gap = energy - s * product + 0.5 * s.square() * rho
         return Certificate(energy, gap.clamp(min=0.0))
 
-    def distance(self, x: Tensor, z: Tensor) -> Tensor:
+    def distance(self, x: Tensor, z: Tensor, residual: Tensor | None = None) -> Tensor:
         """Largest violation of optimality per sample ``(b,)``; see the penalty's ``distance``."""
-        return self.penalty.distance(z, -self.grad(x, z))
+        residual = x - self.datafit.decode(z) if residual is None else residual
+        return self.penalty.distance(z, self.datafit.correlate(residual))
 
 
 def relative(gap: Tensor, x: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ def encode(
     chunk: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
+    refit: bool = False,
 ) -> Codes:
     r"""Find the code of least energy for each sample, with a certificate.
 
@@ -51,13 +52,14 @@ def encode(
     or with another penalty. Energy and gap are computed in float64 from the codes *as returned*:
     float32 codes are judged after rounding.
 
-    =============================================  ===================  ==================
-    penalty                                        ``"auto"`` on a CPU  ``"auto"`` on CUDA
-    =============================================  ===================  ==================
-    l1, weighted-l1, non-negative, elastic-net     working-set          fista
-    group                                          fista                fista
-    k-sparse                                       omp                  omp
-    =============================================  ===================  ==================
+    ======================================  ===================  ==================
+    penalty                                 ``"auto"`` on a CPU  ``"auto"`` on CUDA
+    ======================================  ===================  ==================
+    l1, weighted-l1, elastic-net            working-set          fista
+    non-negative, non-negative-elastic-net  working-set          fista
+    group                                   fista                fista
+    k-sparse                                omp                  omp
+    ======================================  ===================  ==================
 
     >>> import numpy as np
     >>> encode(np.array([[3.0, -0.5]]), np.eye(2), 1.0).z
@@ -70,7 +72,8 @@ def encode(
         l1: Weight α of the penalty, positive; a number, or one per atom ``(m,)``. None if
             ``penalty`` is an object. The budget k for ``penalty="k-sparse"``.
         penalty: None or ``"l1"``, ``"non-negative"``, ``"k-sparse"``, or a penalty such as
-            ``ElasticNet(l1, l2)``, ``Group(l1, pools)``, ``KSparse(k)``.
+            ``ElasticNet(l1, l2)``, ``NonNegativeElasticNet(l1, l2)``, ``Group(l1, pools)``,
+            ``KSparse(k)``.
         solver: A name from ``thalweg list solvers``, or ``"auto"`` for the table above.
         tol: Duality gap over ``½‖x‖²`` at which a sample counts as solved.
         start: Codes ``(b, m)`` to start from; changes the time, not the answer.
@@ -79,6 +82,9 @@ def encode(
         chunk: Samples worked on at once; None bounds extra memory to some 200 MB.
         progress: Called with (samples done, samples in all) after each chunk.
         threads: CPU threads; None takes what the process may use.
+        refit: Return the least-squares code on the support of each exact code, which undoes the
+            shrinkage of the penalty (see `thalweg.sparse.refit`). Energy, gap and verdict stay
+            those of the exact code.
 
     Returns:
         ``Codes``: ``z (b, m)`` in the dtype of ``X``; ``energy``, ``gap`` (duality gap over
@@ -114,7 +120,7 @@ def encode(
     size = read_count(chunk, "chunk") or max(
         64, min(8192, _CHUNK_BYTES // (8 * dictionary.shape[1]))
     )
-    sink = Sink(signals, energy, options, output)
+    sink = Sink(signals, energy, options, output, refit)
     if signals.shape[0]:
         # float32 codes are solved to half the tolerance: the other half is for rounding them
         margin = 0.5 if signals.dtype == torch.float32 else 1.0

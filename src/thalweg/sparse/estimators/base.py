@@ -64,13 +64,14 @@ class ExactEstimator(CodeEstimator):
     tol: float
     n_jobs: int | None
 
-    def _encode(self, X: Any) -> Codes:
+    def _encode(self, X: Any, refit: bool = False) -> Codes:
         check_is_fitted(self, "components_")
         X = self._signals(X, reset=False)
         D = np.ascontiguousarray(self.components_.T, dtype=X.dtype)
         tol = reachable(self.tol, X)
         threads = threads_of(self.n_jobs)
-        return encode(X, D, self.l1, penalty=self.penalty, tol=tol, threads=threads)
+        how: dict[str, Any] = {"tol": tol, "threads": threads, "refit": refit}
+        return encode(X, D, self.l1, penalty=self.penalty, **how)
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes ``(b, m)``.

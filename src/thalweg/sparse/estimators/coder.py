@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from thalweg.sparse.estimators.base import ExactEstimator
+from thalweg.sparse.estimators.base import ExactEstimator, codes_of
 from thalweg.sparse.estimators.learner import DictionaryLearner
 from thalweg.sparse.storage import check_orientation
 
@@ -26,6 +26,8 @@ class SparseCoder(ExactEstimator):
         n_components: Atoms to learn when ``dictionary`` is None; as many as features by default.
         random_state: Seed of that learning.
         n_jobs: CPU threads; None takes what the process may use.
+        refit: `transform` gives the least-squares code on the support of each exact code, which
+            undoes the shrinkage; the score stays that of the exact one.
 
     Attributes:
         components_: Atoms as rows ``(m, n)``.
@@ -42,6 +44,7 @@ class SparseCoder(ExactEstimator):
         n_components: int | None = None,
         random_state: Any = None,
         n_jobs: int | None = None,
+        refit: bool = False,
     ) -> None:
         self.dictionary = dictionary
         self.l1 = l1
@@ -50,6 +53,15 @@ class SparseCoder(ExactEstimator):
         self.n_components = n_components
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.refit = refit
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Codes ``(b, m)``, refitted on their support where ``refit`` says so.
+
+        Args:
+            X: Signals ``(b, n)``.
+        """
+        return codes_of(self._encode(X, self.refit))
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the dictionary against ``X``, or learn one from it.

@@ -77,3 +77,58 @@ class ElasticNet(Penalty):
     def largest_scale(self, c: Tensor) -> Tensor:
         """``min αᵢ / |cᵢ|`` for ``c`` of the appended problem, that is ``Dᵀr - β z``."""
         return scale_below(c.abs(), weight_like(self.l1, c))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NonNegativeElasticNet(Penalty):
+    r"""The elastic net on non-negative codes, infinite elsewhere.
+
+    :math:`\sum_i \alpha_i z_i + \tfrac{\beta}{2}\|z\|^2` where :math:`z \ge 0`.
+
+    >>> NonNegativeElasticNet(1.0, 1.0).prox(torch.tensor([3.0, -3.0]), 1.0)
+    tensor([1., 0.])
+
+    Args:
+        l1: One weight, or one per atom ``(m,)``; positive.
+        l2: The weight β, zero or positive.
+
+    References:
+        Zou and Hastie, "Regularization and variable selection via the elastic net", JRSS B 2005.
+    """
+
+    name: ClassVar[str] = "non-negative-elastic-net"
+    l1: float | Tensor
+    l2: float
+
+    def __post_init__(self) -> None:
+        signed = ElasticNet(self.l1, self.l2)
+        object.__setattr__(self, "l1", signed.l1)
+        object.__setattr__(self, "l2", signed.l2)
+
+    @property
+    def curvature(self) -> float:
+        """β."""
+        return self.l2
+
+    def check(self, atoms: int) -> None:
+        """One weight, or one per atom."""
+        check_length(self.l1, atoms)
+
+    def value(self, z: Tensor) -> Tensor:
+        """``Σ αᵢ zᵢ + β/2 ‖z‖²``; infinite where an entry is negative."""
+        total = (weight_like(self.l1, z) * z + 0.5 * self.l2 * z.square()).sum(-1)
+        return torch.where((z < 0).any(-1), torch.inf, total)
+
+    def prox(self, v: Tensor, step: float | Tensor) -> Tensor:
+        """``max(v - step α, 0) / (1 + step β)``."""
+        return (v - step * weight_like(self.l1, v)).clamp(min=0.0) / (1.0 + step * self.l2)
+
+    def distance(self, z: Tensor, c: Tensor) -> Tensor:
+        """``c - β z <= α``, with equality where ``z > 0``."""
+        excess = c - self.l2 * z - weight_like(self.l1, z)
+        each = torch.where(z > 0, excess.abs(), excess.clamp(min=0.0))
+        return torch.where(z < 0, torch.inf, each).amax(-1)
+
+    def largest_scale(self, c: Tensor) -> Tensor:
+        """``min αᵢ / cᵢ`` over positive ``cᵢ``, for ``c = Dᵀr - β z``."""
+        return scale_below(c.clamp(min=0.0), weight_like(self.l1, c))

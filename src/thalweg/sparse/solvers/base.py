@@ -13,7 +13,8 @@ from thalweg.sparse.energy import Energy, relative
 # x (b, n) float64 and, where given, a start (b, m) -> codes (b, m) float64 and iterations (b,)
 Solve = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
-LASSO_LIKE = ("l1", "weighted-l1", "non-negative", "elastic-net")
+SIDED = ("non-negative", "non-negative-elastic-net")  # no entry of a code below zero
+LASSO_LIKE = ("l1", "weighted-l1", "elastic-net", *SIDED)
 CONVEX = (*LASSO_LIKE, "group")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thalweg.sparse.energy import Energy
 from thalweg.sparse.penalties.base import soft_threshold
-from thalweg.sparse.solvers.base import LASSO_LIKE, Open, Options, Solve, Solver
+from thalweg.sparse.solvers.base import LASSO_LIKE, SIDED, Open, Options, Solve, Solver
 
 _CHECK = 50  # steps between certificates
 
@@ -38,11 +38,7 @@ def prepare(energy: Energy, options: Options) -> Solve:
     limit = options.max_iterations or 1_000_000
 
     def shrink(b: Tensor) -> Tensor:
-        kept = (
-            (b - weight).clamp(min=0.0)
-            if penalty.name == "non-negative"
-            else soft_threshold(b, weight)
-        )
+        kept = (b - weight).clamp(min=0.0) if penalty.name in SIDED else soft_threshold(b, weight)
         return kept / ridge
 
     def solve(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -11,15 +11,18 @@ from thalweg.sparse.penalties.k_sparse import KSparse
 from thalweg.sparse.solvers.base import Options, Solve, Solver
 
 _BYTES = 64 * 2**20  # of gathered atoms held at once
+_GRAM_BYTES = 2**30  # a Gram matrix of up to 11585 atoms
 _NOTHING = 1e-12  # share of a signal's norm below which the rest is rounding
 
 
 def prepare(energy: Energy, options: Options) -> Solve:
     """Choose atoms by ``|dᵀr| / ‖d‖`` and refit all chosen ones after each choice.
 
-    The Cholesky factor of their Gram matrix grows by one row a step, for all samples at once.
-    Choosing stops early where nothing is left to explain. ``max_iterations`` below k stops at that
-    many atoms; a start is not used.
+    The Cholesky factor of their Gram matrix grows by one row a step. Choosing stops early where
+    nothing is left to explain. ``max_iterations`` below k stops at that many atoms; a start is not
+    used. On a CPU correlations come from the dictionary's Gram matrix, formed once, sample after
+    sample in compiled code; where that matrix were larger than 1 GiB or than what few samples
+    repay, and on CUDA, from the residuals of all samples at once.
 
     References:
         Pati, Rezaiifar and Krishnaprasad, "Orthogonal matching pursuit", 1993;
@@ -32,7 +35,37 @@ def prepare(energy: Energy, options: Options) -> Solve:
     norm = torch.linalg.vector_norm(atoms, dim=1)
     inverse = torch.where(norm > 0, 1.0 / norm, 0.0)
     k = min(energy.penalty.k, options.max_iterations or energy.penalty.k, *atoms.shape)
+    m = len(atoms)
+    few = 12 * (options.samples or m) < m
+    if atoms.device.type == "cpu" and not few and 8 * m * m <= _GRAM_BYTES:
+        return _with_gram(atoms, inverse, k, options.threads or torch.get_num_threads())
+    return _from_residuals(atoms, inverse, k)
 
+
+def _with_gram(atoms: Tensor, inverse: Tensor, k: int, threads: int) -> Solve:
+    from thalweg.sparse.solvers.kernels.pursuit import pursue
+    from thalweg.sparse.solvers.threads import in_threads
+
+    unit = atoms * inverse[:, None]
+    gram = (unit @ unit.mT).numpy()
+
+    def solve(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        codes = x.new_zeros(len(x), len(atoms))
+        steps = torch.zeros(len(x), dtype=torch.int64)
+        products = (x @ unit.mT).numpy()
+        floors = (_NOTHING * torch.linalg.vector_norm(x, dim=-1)).numpy()
+        z, taken = codes.numpy(), steps.numpy()
+
+        def part(rows: slice) -> None:
+            pursue(gram, products[rows], floors[rows], k, z[rows], taken[rows])
+
+        in_threads(part, len(x), threads)
+        return codes.mul_(inverse), steps
+
+    return solve
+
+
+def _from_residuals(atoms: Tensor, inverse: Tensor, k: int) -> Solve:
     def solve(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
         codes = x.new_zeros(len(x), len(atoms))
         steps = torch.zeros(len(x), dtype=torch.int64, device=x.device)

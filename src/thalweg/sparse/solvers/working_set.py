@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +9,11 @@ import torch
 from torch import Tensor
 
 from thalweg.sparse.energy import Energy
-from thalweg.sparse.solvers.base import LASSO_LIKE, Options, Solve, Solver
+from thalweg.sparse.solvers.base import LASSO_LIKE, SIDED, Options, Solve, Solver
 from thalweg.sparse.solvers.kernels.active import empty
 from thalweg.sparse.solvers.kernels.gram_free import OPEN, Sets, room_for, round_free, start_sets
 from thalweg.sparse.solvers.kernels.working_set import solve_gram
+from thalweg.sparse.solvers.threads import in_threads
 
 _GRAM_BYTES = 2**30  # a Gram matrix of up to 11585 atoms
 _SET_BYTES = 2**27  # of inverse Gram matrices held at once without one
@@ -66,7 +64,7 @@ def _scale(energy: Energy) -> _Scaled:
     ridge = penalty.curvature / weight.square()
     norms = columns.square().sum(0) + ridge
     rows, inverse = columns.mT.contiguous(), (1.0 / weight).contiguous()
-    return _Scaled(columns, rows, inverse, ridge, norms, penalty.name == "non-negative")
+    return _Scaled(columns, rows, inverse, ridge, norms, penalty.name in SIDED)
 
 
 def _with_gram(problem: _Scaled, tol: float, limit: int, threads: int) -> Solve:
@@ -143,17 +141,6 @@ def _codes(sets: Sets, m: int) -> np.ndarray:
     held = np.arange(sets.u.shape[1]) < sets.size[:, None]
     codes[held.nonzero()[0], sets.atoms[held]] = sets.u[held]
     return codes
-
-
-def in_threads(part: Callable[[slice], None], count: int, threads: int, least: int = 16) -> None:
-    """Call ``part(slice)`` on slices of ``range(count)`` from several threads."""
-    pieces = min(4 * threads, count // least) if threads > 1 else 1
-    if pieces <= 1:
-        part(slice(0, count))
-        return
-    edges = [int(edge) for edge in np.linspace(0, count, pieces + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(part, [slice(a, b) for a, b in pairwise(edges)]))
 
 
 SOLVER = Solver(name="working-set", penalties=LASSO_LIKE, devices=("cpu",), prepare=prepare)
