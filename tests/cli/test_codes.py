@@ -63,6 +63,23 @@ def photo(tmp_path):
     return path
 
 
+def test_refitted_codes_are_least_squares_and_the_page_says_so(command, signals, learned, tmp_path):
+    codes, page = tmp_path / "c.npz", tmp_path / "c.html"
+    words = ("encode", signals[0], "--dictionary", learned, "--refit", "--out", codes)
+    assert command(*words, "--report", page)[0] == 0
+    D = Dictionary.load(learned).D
+    with np.load(codes) as file:
+        for x, z in list(zip(signals[1], file["codes"], strict=True))[:20]:
+            on = z != 0
+            best = np.linalg.lstsq(D[:, on], x, rcond=None)[0]
+            np.testing.assert_allclose(z[on], best, atol=1e-9)
+        assert file["gap"].max() <= 1e-6
+    [record] = unpack(page.read_text())
+    assert "least squares" in record.notes[0]
+    plain = json.loads(command("encode", signals[0], "--dictionary", learned, "--json")[1])
+    assert record.explained > plain["explained"]
+
+
 def test_signals_become_a_dictionary_and_codes_that_certify_themselves(command, signals, tmp_path):
     path, X = signals
     out = tmp_path / "d.safetensors"

@@ -36,6 +36,9 @@ def encode(
         "auto"
     ),
     tol: Annotated[float, typer.Option(help="Relative duality gap to reach.")] = 1e-6,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Least squares on each code's atoms: undoes shrinkage.")
+    ] = False,
     stride: Annotated[
         int | None,
         typer.Option(min=1, help="Pixels between patches of an image; default: no overlap."),
@@ -87,12 +90,15 @@ def encode(
             solver=solver,
             tol=tol,
             progress=step,
+            refit=refit,
         )
     codes = signals.to_numpy(codes)
     taken = time.monotonic() - begin
     if out is not None:
         signals.write_codes(out, codes, weight, layout)
-    record = _record(found, X, atoms, codes, weight, penalty, tol, stride, taken, report is None)
+    record = _record(
+        found, X, atoms, codes, weight, penalty, tol, stride, taken, report is None, refit
+    )
     record = signals.signed(record, repeat(context.obj or ()))
     if report is not None:
         record.report(report)
@@ -117,11 +123,17 @@ def _record(
     stride: int | None,
     seconds: float,
     plain: bool,
+    refit: bool,
 ) -> Any:
     """What came out; the figures that cost time only where a page is wanted."""
     from thalweg.sparse.summary import convergence, example, summarise, tiled_example
 
     more: dict[str, Any] = {"seconds": seconds}
+    if refit:
+        more["notes"] = (
+            "amplitudes are refitted by least squares on each code's atoms; energy and gap are "
+            "those of the exact codes that chose them",
+        )
     patch = atoms.preprocessing.patch
     if not plain:
         if penalty == "l1" and len(X):
@@ -129,6 +141,6 @@ def _record(
         more["examples"] = tuple(
             picture
             for image, name in list(zip(found.images, found.names, strict=True))[:3]
-            for picture in example(image, name, atoms, l1, stride or patch[0], penalty)
+            for picture in example(image, name, atoms, l1, stride or patch[0], penalty, refit)
         ) or tiled_example(X, codes, atoms)
     return summarise("codes", found.name, X, atoms, codes, l1, penalty, tol, **more)

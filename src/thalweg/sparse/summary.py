@@ -158,7 +158,13 @@ def tiled_example(X: np.ndarray, codes: Codes, dictionary: Dictionary) -> tuple[
 
 
 def example(
-    image: np.ndarray, name: str, dictionary: Dictionary, l1: float, stride: int, penalty: str
+    image: np.ndarray,
+    name: str,
+    dictionary: Dictionary,
+    l1: float,
+    stride: int,
+    penalty: str,
+    refit: bool = False,
 ) -> tuple[Picture, ...]:
     """The middle of an image, what its codes say of it, and four times the difference."""
     image = image[tuple(slice((k - min(k, SHOWN)) // 2, (k + SHOWN) // 2) for k in image.shape)]
@@ -166,7 +172,7 @@ def example(
     size = preparation.patch[0] if preparation.patch else 0
     X, mean, norm = preparation.apply(grid_patches(image, size, stride))
     D = np.asarray(dictionary.D, dtype=np.float64)
-    z = encode(X, D, l1, penalty=penalty, tol=1e-4).z
+    z = encode(X, D, l1, penalty=penalty, tol=1e-4, refit=refit).z
     back = from_grid(preparation.undo(z @ D.T, mean, norm), image.shape, size, stride)
     high = float(np.abs(image).max()) or 1.0
     error = float(np.mean((back - image) ** 2))
