@@ -74,6 +74,15 @@ class LayerFacts(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Ladder(Record):
+    """Short runs at a few learning rates."""
+
+    rates: tuple[float, ...] = ()
+    losses: tuple[float, ...] = ()  # mean of the last quarter; inf where it failed
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Cured(Record):
     """The compatible cures together, against the task as it is."""
 
@@ -96,6 +105,7 @@ class Diagnosis(Record):
     numbers: dict[str, float]  # what was measured, findings or not
     layers: tuple[LayerFacts, ...] = ()
     trace: Trace = field(default_factory=Trace)  # the recipe as it is, first seed
+    ladder: Ladder = field(default_factory=Ladder)
     considered: tuple[str, ...] = ()  # suspected and then cleared by a trial, one line each
     seeds: int = 0
     evaluations: int = 0  # gradients of each run

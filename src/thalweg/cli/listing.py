@@ -17,6 +17,7 @@ FAMILIES = Registry(
     Member("tasks", "thalweg.task:TASKS", "what can be raced by name"),
     Member("optimizers", "thalweg.optim:OPTIMIZERS", "to race: for --optimizers"),
     Member("methods", "thalweg.optim:METHODS", "to train with: for --optimizer"),
+    Member("findings", "thalweg.diagnose:FINDINGS", "what thalweg diagnose can find"),
     Member("schedules", "thalweg.steps:SCHEDULES", "for --space schedule=…"),
     Member("solvers", "thalweg.sparse:SOLVERS", "sparse inference"),
     Member("encoders", "thalweg.sparse.encoders:ENCODERS", "guess the codes in one pass"),

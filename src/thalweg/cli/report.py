@@ -14,7 +14,13 @@ from thalweg.records import Record
 
 EXAMPLE = "thalweg report runs/digits"
 # what a run directory may hold, and the class of record
-RECORDS = {"race.json": "Race", "train.json": "Run", "claims.json": "Reproduction"}
+RECORDS = {
+    "race.json": "Race",
+    "train.json": "Run",
+    "claims.json": "Reproduction",
+    "diagnosis.json": "Diagnosis",
+    "spectrum.json": "SpectrumReport",
+}
 
 
 def report(

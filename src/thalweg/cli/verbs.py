@@ -17,7 +17,9 @@ VERBS = Registry(
     "verb",
     Member("demo", "thalweg.cli.demo:demo", "A first race on real digits: under a minute."),
     Member("race", "thalweg.cli.race:race", "Which optimiser and learning rate for this task?"),
+    Member("diagnose", "thalweg.cli.diagnose:diagnose", "What limits this training, and a trial."),
     Member("train", "thalweg.cli.train:train", "Train with one optimiser; resumes bit for bit."),
+    Member("spectrum", "thalweg.cli.spectrum:spectrum", "Curvature, and the rates that it admits."),
     Member("report", "thalweg.cli.report:report", "Redraw the page of finished runs."),
     Member(
         "dictionary", "thalweg.cli.dictionary:dictionary", "Learn the atoms of images or arrays."

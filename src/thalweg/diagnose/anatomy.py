@@ -135,7 +135,7 @@ def examine(risk: Risk, model: nn.Module, batch: Any) -> Anatomy:
 
     def after(module: nn.Module, args: Any, output: Any) -> None:
         name = stack.pop() if len(stack) > 1 else ""
-        own = [p for p in module.parameters(recurse=False)]
+        own = list(module.parameters(recurse=False))
         first = next(iter(tree.tensors(output)), None)
         if not own or first is None or name in leaves:
             return

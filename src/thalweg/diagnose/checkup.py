@@ -16,16 +16,18 @@ from thalweg.diagnose.cure import together
 from thalweg.diagnose.observation import Observation, moving, static
 from thalweg.diagnose.private import untouched
 from thalweg.diagnose.suspect import Suspicion
-from thalweg.diagnose.trial import SEEDS, attempt, limits, walks
+from thalweg.diagnose.symptoms import symptoms
+from thalweg.diagnose.trial import attempt, limits
 from thalweg.optim import methods
 from thalweg.records import Progress, Trace
-from thalweg.records_diagnosis import SEVERITIES, Diagnosis, Finding, LayerFacts, Trial
+from thalweg.records_diagnosis import SEVERITIES, Diagnosis, Finding, Ladder, LayerFacts, Trial
 from thalweg.risk import tree
 from thalweg.risk.door import check
 from thalweg.rundir.machine import machine
 from thalweg.task import Task, task_source
 
 TIED = 0.8  # of the largest gain: the cause, which stands first in the registry, goes first
+NOTHING = 0.1  # of skill: a training worth less does not work
 
 
 def checkup(
@@ -135,16 +137,21 @@ def _findings(
 ) -> tuple[list[Finding], list[str]]:
     raised: list[Finding] = []
     cleared: list[str] = []
+    plain: set[str] = set()
     for code in FINDINGS.names():
+        seen.errors.clear()
         suspicion = FINDINGS.load(code)(seen)
         if suspicion is None:
             continue
         tell(f"suspected: {suspicion.title.lower()}; trying the remedy")
         trial = _best_trial(seen, suspicion, left)
         if suspicion.plain or limits(trial):
+            if limits(trial) and seen.skill < NOTHING:
+                suspicion = dataclasses.replace(suspicion, severity="error")
             raised.append(_finding(suspicion, trial))
+            plain |= {code} if suspicion.plain else set()
         else:
-            cleared.append(_cleared(suspicion, trial))
+            cleared.append(_cleared(suspicion, trial, seen.errors))
     names = FINDINGS.names()
     top = max((f.trial.gain.value for f in raised if f.trial is not None), default=0.0)
 
@@ -153,7 +160,7 @@ def _findings(
         behind = gain < TIED * top
         return SEVERITIES.index(finding.severity), behind, names.index(finding.code)
 
-    return sorted(raised, key=rank), cleared
+    return symptoms(seen, sorted(raised, key=rank), plain, left, tell), cleared
 
 
 def _best_trial(seen: Observation, suspicion: Suspicion, left: Callable[[], float]) -> Trial | None:
@@ -197,9 +204,10 @@ def _number(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _cleared(suspicion: Suspicion, trial: Trial | None) -> str:
+def _cleared(suspicion: Suspicion, trial: Trial | None, errors: list[str]) -> str:
     if trial is None:
-        return f"{suspicion.code}: {suspicion.message} The remedy could not be tried."
+        why = f" ({errors[0]})" if errors else ""
+        return f"{suspicion.code}: {suspicion.message} The remedy could not be tried{why}."
     return (
         f"{suspicion.code}: {suspicion.message} Tried ({trial.change}): {trial.verdict}, skill "
         f"{trial.skill_before:.3f} before and {trial.skill_after:.3f} after."
@@ -224,6 +232,7 @@ def _record(
         numbers=numbers(seen),
         layers=_layers(seen),
         trace=seen.walks[0].trace if seen.walks else Trace(),
+        ladder=_ladder(seen),
         considered=tuple(cleared),
         seeds=len(seen.walks),
         evaluations=seen.evaluations,
@@ -233,6 +242,11 @@ def _record(
         seconds=round(time.monotonic() - begun, 3),
         machine=machine(),
     )
+
+
+def _ladder(seen: Observation) -> Ladder:
+    found = seen.sweep
+    return Ladder() if found is None else Ladder(found.rates, found.losses, found.steps)
 
 
 def numbers(seen: Observation) -> dict[str, float]:
@@ -280,6 +294,3 @@ def _layers(seen: Observation) -> tuple[LayerFacts, ...]:
             )
         )
     return tuple(lines)
-
-
-__all__ = ["SEEDS", "checkup", "numbers", "walks"]

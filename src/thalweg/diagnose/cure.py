@@ -37,7 +37,7 @@ def together(
         if best is None:
             kept, best = trial.steps, trial
             continue
-        if _clash(kept, trial.steps) or left() <= 0:
+        if clash(kept, trial.steps) or left() <= 0:
             continue
         tell(f"adding the cure of {finding.code}")
         both = attempt(seen, (*kept, *trial.steps), left)
@@ -52,7 +52,7 @@ def together(
     return Cured(kept, dataclasses.replace(best, steps=kept))
 
 
-def _clash(kept: tuple[Step, ...], new: tuple[Step, ...]) -> bool:
+def clash(kept: tuple[Step, ...], new: tuple[Step, ...]) -> bool:
     """Two steps that set the same thing."""
     taken = {(s.cure, key) for s in kept for key in (s.arguments or {"": 0})}
     return any((s.cure, key) in taken for s in new for key in (s.arguments or {"": 0}))

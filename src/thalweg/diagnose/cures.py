@@ -49,7 +49,7 @@ def whitened_inputs(task: Task) -> Task:
 
 def standardised_targets(task: Task) -> Task:
     """Train on targets of mean 0 and variance 1; the model answers in the old units."""
-    targets = torch.cat([t for t in _targets(task)]).double()
+    targets = torch.cat(list(_targets(task))).double()
     mean, std = float(targets.mean()), float(targets.std(unbiased=False))
     return dataclasses.replace(
         task,
@@ -205,7 +205,7 @@ def _picked(data: Any, indices: list[int]) -> Any:
 
 
 def _finite(data: Any) -> Any:
-    loader = data.dataset if isinstance(data, DataLoader) else data
+    loader: Any = data.dataset if isinstance(data, DataLoader) else data
     if isinstance(loader, tuple | list):
         whole = tuple(map(pieces.as_tensors, loader))
         keep = torch.ones(len(tree.tensors(whole)[0]), dtype=torch.bool)

@@ -43,7 +43,8 @@ class Observation:
     epochs: float = 0.0
     per_gradient: float = 0.0  # seconds
     whole: bool = False  # whether the walks are as long as the recipe
-    failure: str = ""
+    errors: list[str] = field(default_factory=list)  # why a change could not be tried
+    kept: dict[str, list[Walk]] = field(default_factory=dict)  # runs of changed copies
 
     @property
     def recipe(self) -> Any:

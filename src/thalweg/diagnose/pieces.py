@@ -71,12 +71,11 @@ def standardising(chunks: list[Tensor]) -> nn.Module:
 
 
 def whitening(chunks: list[Tensor]) -> nn.Module:
-    """A first layer that decorrelates, fitted."""
-    return (
-        Whitener("last" if chunks[0].dim() == 3 else "feature")
-        .fit(iter(_finite_rows(chunks)))
-        .to(chunks[0].dtype)
-    )
+    """First layers that standardise, then decorrelate; directions below a tenth stay small."""
+    first = standardising(chunks)
+    standard = [first(c) for c in _finite_rows(chunks)]
+    second = Whitener(eps=ROOM**2, per="last" if chunks[0].dim() == 3 else "feature")
+    return nn.Sequential(first, second.fit(iter(standard)).to(chunks[0].dtype))
 
 
 def _finite_rows(chunks: list[Tensor]) -> list[Tensor]:

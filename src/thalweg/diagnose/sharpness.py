@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ LARGEST = 20_000_000  # weights up to which products are taken
 class BatchHessian(LinearOperator):
     """Second derivatives of one batch's loss by differentiating twice; the graph is kept."""
 
-    def __init__(self, loss: Tensor, params: list[Tensor]) -> None:
+    def __init__(self, loss: Tensor, params: Sequence[Tensor]) -> None:
         self.params = params
         grads = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True)
         self.grad = torch.cat([
@@ -74,13 +75,16 @@ def ends(risk: Risk, model: nn.Module, batch: Any, products: int = PRODUCTS) -> 
     if not params or sum(p.numel() for p in params) > LARGEST:
         return math.nan, math.nan
     try:
-        with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
-            with torch.backends.cudnn.flags(enabled=False):
-                torch.manual_seed(0)
-                op = BatchHessian(risk.loss(twin, batch), params)
-                if not bool(torch.isfinite(op.grad).all()):
-                    return math.nan, math.nan
-                found = eigenvalues(op, 1, "both", tol=0.02, max_products=products)
+        with (
+            torch.random.fork_rng(devices=[]),
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.cudnn.flags(enabled=False),
+        ):
+            torch.default_generator.manual_seed(0)
+            op = BatchHessian(risk.loss(twin, batch), params)
+            if not bool(torch.isfinite(op.grad).all()):
+                return math.nan, math.nan
+            found = eigenvalues(op, 1, "both", tol=0.02, max_products=products)
         return float(found.values[0]), float(found.values[1])
     except (RuntimeError, ValueError, NotImplementedError):  # no second derivative
         return math.nan, math.nan

@@ -17,8 +17,7 @@ from thalweg.task import Task
 
 SEEDS = 3
 MORE = 5  # seeds where three leave it open
-WORTH = 0.95  # a fault limits a training that reaches less than this share of the cured skill …
-SLOW = 0.8  # … or of its mean along the way
+WORTH = 0.95  # a fault limits a training that reaches less than this share of the cured skill
 LEAST = 0.02  # of skill: less is not worth a sentence
 
 
@@ -27,6 +26,11 @@ def changed(task: Task, steps: Sequence[Step]) -> Task:
     for one in steps:
         task = getattr(cures, one.cure)(task, **one.arguments)
     return task
+
+
+def key_of(steps: Sequence[Step]) -> str:
+    """One text for one set of changes."""
+    return repr([(one.cure, sorted(one.arguments.items())) for one in steps])
 
 
 def walks(seen: Observation, number: int) -> list[Walk]:
@@ -61,8 +65,11 @@ def attempt(
     try:
         bench = Bench(changed(base or seen.bench.task, steps), seen.bench.risk.device,
                       seen.bench.seed, like=seen.bench)  # fmt: skip
-        evaluations = bench.gradients(seen.epochs)
+        longer = bench.task.recipe.epochs / seen.recipe.epochs
+        evaluations = bench.gradients(seen.epochs * longer)
         after: list[Walk] = []
+        trial: Trial | None = None
+        seen.kept[key_of(steps)] = after
         for i in range(MORE):
             if i and left() <= 0:
                 break
@@ -71,14 +78,16 @@ def attempt(
             after.append(bench.walk(seen.bench.seed + i, evaluations))
             olds = (before or seen.walks)[: len(after)]
             trial = _verdict(seen, bench, steps, olds, after, measure)
-            if i == 0 and trial.gain.value < LEAST and not _faster(trial):
+            if i == 0 and trial.gain.value < LEAST:
                 return trial  # one seed shows that nothing is to be had
             if i + 1 >= SEEDS and (trial.gain.low > 0 or trial.gain.value < LEAST):
                 break
             if before is not None and i + 1 >= len(before):
                 break
         return trial
-    except (ValueError, TypeError, RuntimeError):
+    except (ValueError, TypeError, RuntimeError, AttributeError, IndexError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        seen.errors.append(f"{steps[0].cure}: {type(error).__name__}: {reason}")
         return None
 
 
@@ -86,14 +95,7 @@ def limits(trial: Trial | None) -> bool:
     """Whether the fault limits: the gain exceeds noise and is worth something."""
     if trial is None or len(trial.seeds) < 2 or not trial.gain.low > 0:
         return False
-    if trial.gain.value >= LEAST and trial.skill_before < WORTH * trial.skill_after:
-        return True
-    return _faster(trial)
-
-
-def _faster(trial: Trial) -> bool:
-    """Whether the way to the end is much shorter; the trial's ``gain`` does not see that."""
-    return False
+    return trial.gain.value >= LEAST and trial.skill_before < WORTH * trial.skill_after
 
 
 def _verdict(

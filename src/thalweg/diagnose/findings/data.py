@@ -58,7 +58,8 @@ def input_scale(seen: Observation) -> Suspicion | None:
     }
     said = {
         "second moment": f"The mean square of the inputs is {data.mean_square:.3g} (standard: 1).",
-        "offset": f"The inputs lie off centre: squared mean over variance is {data.mean_share:.3g}.",
+        "offset": "The inputs lie off centre: squared mean over variance is "
+        f"{data.mean_share:.3g}.",
         "spread of variances": f"Variances of the inputs differ by a factor {data.spread:.3g}.",
     }[worst]
     threshold = {"second moment": SECOND_MOMENT, "offset": OFFSET}.get(worst, SPREAD)

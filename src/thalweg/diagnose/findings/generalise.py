@@ -77,11 +77,6 @@ def too_few_epochs(seen: Observation) -> Suspicion | None:
     )
 
 
-def label_noise(seen: Observation) -> Suspicion | None:
-    """Training targets that a model trained on the other half contradicts with confidence."""
-    return None
-
-
 def sharp_minimum(seen: Observation) -> Suspicion | None:
     """A sharp end of a run in large batches that fits training data only."""
     size, n = seen.bench.settings.batch_size or seen.bench.risk.train.n, seen.bench.risk.train.n

@@ -39,9 +39,10 @@ def lr_too_high(seen: Observation) -> Suspicion | None:
     if not fails and not found.loss_at(best) < own:
         return None
     rates = dict.fromkeys((_rate(best), _rate(best / STEP), _rate(best / 10)))
-    said = "the loss becomes NaN or infinite" if seen.diverged else (
-        "the loss ends above where it starts" if fails else "the loss stays higher than at lower rates"
-    )  # fmt: skip
+    said = "the loss stays higher than at lower rates"
+    if fails:
+        ends = "becomes NaN or infinite" if seen.diverged else "ends above where it starts"
+        said = f"the loss {ends}"
     return Suspicion(
         "lr-too-high",
         "The learning rate is too high",
@@ -156,8 +157,8 @@ def plateau_or_saddle(seen: Observation) -> Suspicion | None:
     return Suspicion(
         "plateau-or-saddle",
         "Training does not leave a plateau",
-        f"After {walk.evaluations} gradients the model is worth {max(0, seen.skill):.1%} of the way "
-        f"from a constant answer to a perfect one; the gradient's norm is {norm:.2g}.",
+        f"After {walk.evaluations} gradients the model has gone {max(0, seen.skill):.1%} of the "
+        f"way from a constant answer to a perfect one; the gradient's norm is {norm:.2g}.",
         "Give it momentum or an adaptive rate, or start elsewhere.",
         (
             *restart(seen),
