@@ -76,6 +76,9 @@ def race(
     dtype: Annotated[
         str | None, typer.Option(help="float32, float64 …; default: the task's.")
     ] = None,
+    autocast: Annotated[
+        str | None, typer.Option(help="bfloat16: forward passes in mixed precision.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the data of mnist or cifar10 lie.")
     ] = None,
@@ -115,6 +118,7 @@ def race(
         "threads": threads,
         "device": device,
         "dtype": dtype,
+        "autocast": autocast,
         "seed": seed,
     }
     loaded = load_task(task, data=data)

@@ -27,6 +27,8 @@ def command(asked: Mapping[str, Any], path: Path | None, workers: int) -> str:
         words += ["--engine", asked["engine"]]
     if asked["dtype"] is not None:
         words += ["--dtype", asked["dtype"].removeprefix("torch.")]
+    if asked.get("autocast") is not None:
+        words += ["--autocast", asked["autocast"]]
     if workers > 1:
         words += ["--workers", str(workers)]
     if path is not None:

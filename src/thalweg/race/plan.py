@@ -145,6 +145,7 @@ class Planner:
             "threads": threads,
             "device": str(self.risk.device),
             "dtype": None if self.risk.dtype is None else str(self.risk.dtype),
+            "autocast": self.risk.autocast,
             "stochastic": self.facts.stochastic,
             "evaluations": {str(size): n for size, n in steps.items()},
             "looks": list(self._looks(steps, cull)),

@@ -52,6 +52,7 @@ def race(
     ray: str | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
+    autocast: str | None = None,
     seed: int = 0,
     cull: bool = True,
     engine: str = "auto",
@@ -90,6 +91,8 @@ def race(
             ``local``). Rows, plan and table are those of as many workers here.
         device: ``auto``, ``cpu`` or ``cuda``.
         dtype: ``float32``, ``float64`` or None (as the task has it).
+        autocast: ``bfloat16`` runs forward passes in mixed precision (weights stay as they are);
+            members are then mapped or looped, and equal to each other only up to its rounding.
         seed: Decides the held-out split and all seeds of the race.
         cull: Halve the field at 1/8, 1/4 and 1/2 of the budget (never within one standard error).
         engine: ``auto`` (proved on the task's first steps and timed), ``looped``, ``stacked`` or
@@ -112,7 +115,7 @@ def race(
         raise ValueError(f"unknown engine '{engine}'. {suggest(str(engine), ENGINES)}")
     require_source(task, workers, ray)
     with _untouched_globals():
-        risk = Risk(task, device, dtype, split_seed=seed)
+        risk = Risk(task, device, dtype, split_seed=seed, autocast=autocast)
         facts = check(risk)
         recipe = task.recipe
         chosen = make_space(
@@ -136,6 +139,8 @@ def race(
             "batch_size": risk.batch_size(),
             "data": fingerprint(risk),
         }
+        if autocast is not None:  # runs of before it was an option go on
+            asked["autocast"] = autocast
         with RunDir.open(run, asked, resume=resume, fresh=fresh) as folder:
             one = _Race(
                 risk, facts, chosen, asked, folder, rates, budget, threads, workers, ray, progress

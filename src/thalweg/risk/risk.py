@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,9 @@ from thalweg.task import Task
 
 EVALUATE_AT_ONCE = 1024  # samples per held-out forward pass, at most ...
 EVALUATE_BYTES = 16 * 2**20  # ... and bytes of input, so that activations stay modest
+
+
+AUTOCAST = (None, "bfloat16")
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -67,6 +70,7 @@ class Risk:
         device: ``auto``, ``cpu`` or ``cuda``.
         dtype: ``float32``, ``float64`` or None (keep the task's).
         split_seed: Decides which held-out samples form the selection and the confirmation part.
+        autocast: ``bfloat16`` for mixed precision in forward passes; None: none.
 
     Raises:
         ValueError: Data that cannot be read; see :mod:`thalweg.risk.door` for the deep checks.
@@ -78,8 +82,11 @@ class Risk:
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
         split_seed: int = 0,
+        autocast: str | None = None,
     ) -> None:
-        self.task = task
+        if autocast not in AUTOCAST:
+            raise ValueError(f"autocast={autocast!r} is not supported. Use bfloat16, or None.")
+        self.task, self.autocast, self._whole = task, autocast, False
         self.device, self.dtype = pick_device(device), pick_dtype(dtype)
         self.notes: list[str] = []
         self._read = source.read(task.train, "train", self.device, self.dtype)
@@ -176,8 +183,29 @@ class Risk:
         """The model's input of a batch (the whole batch for ``forward="batch"``)."""
         return batch[0] if self.task.forward == "pair" else batch
 
+    def precision(self) -> Any:
+        """The context of forward passes: autocast where it was asked for."""
+        if self.autocast is None or self._whole:
+            return nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.autocast))
+
+    @contextmanager
+    def full_precision(self) -> Iterator[None]:
+        """No autocast within the block."""
+        before, self._whole = self._whole, True
+        try:
+            yield
+        finally:
+            self._whole = before
+
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """The loss of one batch, a scalar with its graph."""
+        if self.autocast is not None:
+            with self.precision():
+                return self._plain_loss(model, batch)
+        return self._plain_loss(model, batch)
+
+    def _plain_loss(self, model: nn.Module, batch: Any) -> Tensor:
         if self.task.forward == "pair":
             return self.task.loss(self.forward(model, batch), batch[1])
         return self.task.loss(model, batch)
@@ -186,6 +214,8 @@ class Risk:
     def direct_loss(self) -> Callable[[nn.Module, Any], Tensor]:
         """:meth:`loss` without its questions, for hot loops over one kind of batch."""
         loss = self.task.loss
+        if self.autocast is not None:
+            return self.loss
         if self.task.forward != "pair":
             return loss
         if isinstance(self.input(self.feed(0, self.batch_size()).batch(0)), Tensor):
@@ -248,7 +278,7 @@ class Risk:
         size = self._at_once if self.per_sample else max(1, -(-data.n // BLOCKS))
         wanted = data.n if most is None else min(most, data.n)
         values, weights, losses, masses = [], [], [], []
-        with evaluating(model):
+        with evaluating(model), self.precision():
             for batch in itertools.islice(data.chunks(min(size, wanted)), -(-wanted // size)):
                 value, weight, loss, mass = self._score_chunk(model, batch)
                 values.append(value)

@@ -115,7 +115,9 @@ class _Worker:
         self._reached: dict[int, dict[int, int]] = {}  # per group, the last stop of each member
         self._executed, self._told = 0, time.monotonic()
         task = load_task(setup.source, data=setup.data)
-        self._risk = Risk(task, setup.device, setup.dtype, setup.split_seed)
+        self._risk = Risk(
+            task, setup.device, setup.dtype, setup.split_seed, setup.plan.get("autocast")
+        )
         found = fingerprint(self._risk)
         differs = [what for what, digest in setup.fingerprint.items() if found[what] != digest]
         if differs:

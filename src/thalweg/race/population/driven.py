@@ -75,7 +75,6 @@ class Driven:
         member: Configuration and seed.
         total: Gradients of the whole run.
         stochastic: Whether the forward pass draws random numbers.
-        autocast: ``bfloat16`` or None.
 
     Attributes:
         step: Where the race has asked it to go, in gradients.
@@ -88,7 +87,6 @@ class Driven:
         member: Member,
         total: int,
         stochastic: bool,
-        autocast: str | None = None,
     ) -> None:
         self.risk, self.member, self.total = risk, member, total
         how = member.configuration
@@ -100,7 +98,6 @@ class Driven:
             None if method.full_batch else how.batch_size,
             how.schedule,
             clip=how.clip,
-            autocast=autocast,
         )
         self._budget = Budget(total // self.cost, method.evaluates)
         self._training = Training(

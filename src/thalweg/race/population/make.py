@@ -22,6 +22,8 @@ PASS_BYTES = 96 * 2**20
 
 
 def _stacked(flock: Flock, stochastic: bool) -> Gradients:
+    if flock.risk.autocast is not None:
+        raise Unsupported("fused passes have one precision; autocast chooses another per operation")
     from thalweg.race.population.stacked.gradient import Stacked
 
     return Stacked(flock, stochastic)

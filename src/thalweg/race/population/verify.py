@@ -43,6 +43,11 @@ def verify(name: str, risk: Risk, stochastic: bool, members: Sequence[Member], t
         Mismatch: Numbers differ.
         Unsupported: The engine refuses the model.
     """
+    with risk.full_precision():  # autocast rounds too coarsely to prove anything
+        _verify(name, risk, stochastic, members, total)
+
+
+def _verify(name: str, risk: Risk, stochastic: bool, members: Sequence[Member], total: int) -> None:
     few = _few(members, one_seed(risk, stochastic, members[0].configuration.batch_size))
     size = few[0].configuration.batch_size
     names = gradient_names(risk, size, few[0].seed)

@@ -90,11 +90,12 @@ class Vmapped:
         """The loss of one member and the buffers that it left."""
         buffers = {name: b.clone() for name, b in buffers.items()}  # batch norm writes in place
         task, state = self.flock.risk.task, {**trained, **frozen, **buffers}
-        if task.forward == "pair":
-            output = functional_call(self.model, state, *_arguments(batch[0]))
-            loss = task.loss(output, batch[1]).reshape(())
-        else:
-            loss = task.loss(_Bound(self.model, state), batch).reshape(())
+        with self.flock.risk.precision():
+            if task.forward == "pair":
+                output = functional_call(self.model, state, *_arguments(batch[0]))
+                loss = task.loss(output, batch[1]).reshape(())
+            else:
+                loss = task.loss(_Bound(self.model, state), batch).reshape(())
         return loss, buffers
 
     # ------------------------------------------------------------------ evaluation
@@ -105,7 +106,7 @@ class Vmapped:
         flock = self.flock
         self.model.eval()
         try:
-            with _quiet():
+            with _quiet(), self.flock.risk.precision():
                 return self._forward(
                     flock.views, flock.frozen, flock.buffers, tuple(args), dict(kwargs)
                 )
