@@ -279,6 +279,7 @@ ELSEWHERE = {
     "Reproduction": "thalweg.records_claims:Reproduction",
     "Run": "thalweg.records_training:Run",
     "FiltersReport": "thalweg.records_filters:FiltersReport",
+    "SpectrumReport": "thalweg.records_spectrum:SpectrumReport",
     "GapReport": "thalweg.records_gap:GapReport",
     "TopographyReport": "thalweg.records_gap:TopographyReport",
     "Diagnosis": "thalweg.records_diagnosis:Diagnosis",

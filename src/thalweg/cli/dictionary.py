@@ -26,7 +26,10 @@ def dictionary(
         ),
     ] = None,
     atoms: Annotated[int, typer.Option(min=1, help="Atoms to learn.")] = 256,
-    l1: Annotated[float, typer.Option(help="Weight of the absolute values of a code.")] = 0.1,
+    l1: Annotated[
+        float | None,
+        typer.Option(help="Weight of the absolute values of a code; 0.1, with --filters 1."),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="PATH", help="The dictionary file.")] = Path(
         "dictionary.safetensors"
     ),
@@ -48,6 +51,25 @@ def dictionary(
         typer.Option(metavar="unit|none", help="Divide each signal by its norm; images: unit."),
     ] = None,
     penalty: Annotated[str, typer.Option(metavar="NAME", help="l1 or non-negative.")] = "l1",
+    filters: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Learn so many filters that slide over whole images, instead of atoms."
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="With --filters: their side in pixels; 8.")
+    ] = None,
+    prepare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="contrast|whiten|both|none",
+            help="With --filters: evens out the images' light or frequencies; contrast.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="With --filters: batches to learn from; 100.")
+    ] = None,
     builtin: Annotated[
         str | None, typer.Option(metavar="NAME", help="photographs or digits, instead of files.")
     ] = None,
@@ -67,11 +89,33 @@ def dictionary(
     """Learn a dictionary whose atoms, few at a time, add up to the signals, and save it."""
     from thalweg.cli import screen, signals
 
-    options_ = {"l1": l1, "passes": passes, **({"seconds": seconds} if seconds else {})}
-    signals.check_numbers(**options_)
+    signals.check_numbers(l1=l1, passes=passes, seconds=seconds)
     signals.check_writable(out)
-    found = signals.find(source, builtin, patch is not None)
+    _check_kind(context, filters is not None)
+    found = signals.find(source, builtin, patch is not None or filters is not None)
     answers, progress = signals.consoles(json)
+    command = repeat(context.obj or ())
+    if filters is not None:
+        from thalweg.cli import filters as convolutional
+
+        begin = time.monotonic()
+        with signals.bar(progress, quiet, "learning") as step:
+            kernels = convolutional.learn(
+                found, filters, size, l1, prepare, steps, seconds, penalty, run, seed, device, step
+            )
+        taken = time.monotonic() - begin
+        kernels.save(out)
+        page = convolutional.describe(found, kernels, taken, seed, command)
+        if report is not None:
+            page.report(report)
+        if json:
+            screen.write_line(page.to_json())
+        elif not quiet:
+            convolutional.show(page, answers)
+            answers.print(f"filters: {out}", soft_wrap=True, markup=False)
+        if report is not None and not json:
+            screen.write_line(f"report: {report}")
+        return convolutional.code_of(page)
     raw, preparation = signals.training(found, patch, patches, seed, center, scale)
     X = preparation.apply(raw)[0]
     from thalweg.sparse import learn_dictionary
@@ -81,7 +125,7 @@ def dictionary(
         learned = learn_dictionary(
             signals.on_device(X, device),
             atoms,
-            l1,
+            0.1 if l1 is None else l1,
             penalty=penalty,
             passes=passes,
             seconds=seconds,
@@ -94,7 +138,7 @@ def dictionary(
     learned = signals.to_numpy(learned)
     taken = time.monotonic() - begin
     learned.save(out)
-    record = _record(found, X, learned, penalty, taken, seed, repeat(context.obj or ()))
+    record = _record(found, X, learned, penalty, taken, seed, command)
     if report is not None:
         record.report(report)
     if json:
@@ -105,6 +149,27 @@ def dictionary(
     if report is not None and not json:
         screen.write_line(f"report: {report}")
     return OK if record.converged else NOTHING
+
+
+def _check_kind(context: typer.Context, filters: bool) -> None:
+    """Options of atoms and of filters do not mix: what would be ignored is refused."""
+    other = (
+        ("atoms", "patch", "patches", "passes", "center", "scale")
+        if filters
+        else ("size", "prepare", "steps")
+    )
+    given = [name for name in other if _given(context, name)]
+    if given:
+        words = ", ".join(f"--{name}" for name in given)
+        hint = "leave it out, or --filters" if filters else "give --filters too, or leave it out"
+        raise ValueError(
+            f"{words} and {'' if filters else 'no '}--filters do not go together; {hint}"
+        )
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _record(

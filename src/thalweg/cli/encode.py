@@ -35,7 +35,9 @@ def encode(
     solver: Annotated[str, typer.Option(metavar="NAME", help="See 'thalweg list solvers'.")] = (
         "auto"
     ),
-    tol: Annotated[float, typer.Option(help="Relative duality gap to reach.")] = 1e-6,
+    tol: Annotated[
+        float | None, typer.Option(help="Relative duality gap to reach; 1e-6, for filters 1e-3.")
+    ] = None,
     refit: Annotated[
         bool, typer.Option("--refit", help="Least squares on each code's atoms: undoes shrinkage.")
     ] = False,
@@ -70,6 +72,16 @@ def encode(
     signals.check_numbers(l1=l1, tol=tol)
     for path in (out, report):
         signals.check_writable(path)
+    from thalweg.sparse.convolution.storage import is_filters
+
+    if is_filters(dictionary):
+        if refit:
+            raise ValueError("--refit is for dictionaries of patches or signals, not for filters")
+        return _over_filters(
+            context, source, dictionary, l1, penalty, solver, tol, stride, out, builtin, report,
+            device, json, quiet,
+        )  # fmt: skip
+    tol = 1e-6 if tol is None else tol
     from thalweg.sparse import encode as solve
     from thalweg.sparse.storage import Dictionary
 
@@ -110,6 +122,59 @@ def encode(
         if path is not None and not json:
             screen.write_line(f"{what}: {path}")
     return OK if record.converged else NOTHING
+
+
+def _over_filters(
+    context: typer.Context,
+    source: list[str] | None,
+    dictionary: Path,
+    l1: float | None,
+    penalty: str,
+    solver: str,
+    tol: float | None,
+    stride: int | None,
+    out: Path | None,
+    builtin: str | None,
+    report: Path | None,
+    device: str,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """The same for filters that slide over images: code maps of whole images."""
+    from thalweg.cli import filters as convolutional
+    from thalweg.cli import screen, signals
+    from thalweg.sparse.convolution.storage import Filters
+    from thalweg.sparse.convolution.summary import summarise
+
+    if stride is not None:
+        raise ValueError("--stride is for patches; filters slide over every pixel: leave it out")
+    filters = convolutional.with_penalty(Filters.load(dictionary), penalty)
+    weight = filters.l1 if l1 is None else l1
+    if weight is None:
+        raise ValueError(f"{dictionary} does not say which l1 it was learned with; give --l1")
+    tol = convolutional.TOL if tol is None else tol
+    found = signals.find(source, builtin, as_images=True)
+    answers, progress = signals.consoles(json)
+    begin = time.monotonic()
+    with signals.bar(progress, quiet, "encoding") as step:
+        coded = convolutional.encode(found, filters, weight, solver, tol, device, step)
+    taken = time.monotonic() - begin
+    if out is not None:
+        convolutional.write(out, coded, weight)
+    command = repeat(context.obj or ())
+    record = summarise(
+        "codes", found.name, coded, filters, weight, tol, seconds=taken, command=command
+    )
+    if report is not None:
+        record.report(report)
+    if json:
+        screen.write_line(record.to_json())
+    elif not quiet:
+        convolutional.show(record, answers)
+    for what, path in (("codes", out), ("report", report)):
+        if path is not None and not json:
+            screen.write_line(f"{what}: {path}")
+    return convolutional.code_of(record)
 
 
 def _record(
