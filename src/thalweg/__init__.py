@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from thalweg import optim as optim
     from thalweg import sparse as sparse
     from thalweg import steps as steps
+    from thalweg.curvature.survey import spectrum as spectrum
     from thalweg.race.running import race as race
     from thalweg.records import Codes as Codes
     from thalweg.records import Entry as Entry
@@ -38,6 +39,7 @@ _PUBLIC = {
     "Run": "thalweg.records_training:Run",
     "Diagnosis": "thalweg.records_diagnosis:Diagnosis",
     "train": "thalweg.training.fit:train",
+    "spectrum": "thalweg.curvature.survey:spectrum",
 }
 _PACKAGES = ("diagnose", "optim", "race", "sparse", "steps")  # thalweg.race(task) works as well
 

@@ -31,6 +31,9 @@ OPERATORS = Registry(
 _OTHERS = {
     "gradient_covariance": "thalweg.curvature.fishers:gradient_covariance",
     "mean_gradient": "thalweg.curvature.fishers:mean_gradient",
+    "admissible_rates": "thalweg.curvature.admissible:admissible_rates",
+    "adaptive": "thalweg.curvature.admissible:adaptive",
+    "spectrum": "thalweg.curvature.survey:spectrum",
     "layer_blocks": "thalweg.curvature.blocks:layer_blocks",
     "open_problem": "thalweg.curvature.problem:open_problem",
     "CurvatureOperator": "thalweg.curvature.matrix:CurvatureOperator",

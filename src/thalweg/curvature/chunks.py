@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from thalweg.risk import source, tree
+from thalweg.risk.order import generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,35 @@ def chunks_of(
     if order is None and read.source.n == 0:
         raise ValueError("data is empty: 0 samples, so there is no curvature to measure.")
     return Chunks(None, read.source, batch_size or read.batch_size, order)
+
+
+def some(chunks: Chunks, samples: int | None, seed: int, whole: bool) -> Chunks:
+    """A random part of the data, without replacement, in a fixed order.
+
+    Args:
+        chunks: All of it.
+        samples: How many at most; None: all.
+        seed: Of the choice.
+        whole: As one batch, to be cut as one likes; else in batches of the size of training.
+
+    Raises:
+        ValueError: Not a positive number, or data that cannot be chosen from.
+    """
+    if samples is None:
+        return chunks
+    if isinstance(samples, bool) or int(samples) != samples or samples < 1:
+        raise ValueError(f"samples must be a whole number of at least 1, got {samples!r}.")
+    if samples >= chunks.n:
+        return chunks
+    if chunks.given is not None or chunks.source is None or chunks.order is not None:
+        raise ValueError(
+            "samples= chooses from tensors, a Dataset or a DataLoader without a sampler of its "
+            "own; from a list of batches choose some yourself."
+        )
+    chosen = torch.randperm(chunks.n, generator=generator(seed, "curvature samples"))[:samples]
+    chosen = chosen.sort()[0]
+    order = (chosen,) if whole else chosen.split(chunks.batch_size or samples)
+    return Chunks(None, chunks.source, chunks.batch_size, tuple(order))
 
 
 def _plain(batch: Any) -> Any:

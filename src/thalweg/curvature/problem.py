@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from thalweg.curvature import private
-from thalweg.curvature.chunks import Chunks, chunks_of
+from thalweg.curvature.chunks import Chunks, chunks_of, some
 from thalweg.curvature.layout import Layout
 from thalweg.curvature.weighing import weigher
 from thalweg.risk import Risk, tree
@@ -41,6 +41,8 @@ class Options(TypedDict, total=False):
         dropout: False (default): off. True: masks drawn once under ``seed`` and held fixed.
         forward: Without a task: ``"pair"`` (default) or ``"batch"``, as in ``thalweg.Task``.
         weight: Without a task: ``batch -> number`` that the mean runs over.
+        samples: At most so many samples, drawn under ``seed``; default all.
+        batch_size: Of batches for ``mode="train"``; default the task's or the loader's.
         seed: Of fresh weights and of every random draw inside.
         device: Default: the model's; of a task ``"auto"``.
         dtype: ``"float32"`` or ``"float64"``; default the model's, float32 for half precision.
@@ -55,6 +57,8 @@ class Options(TypedDict, total=False):
     dropout: bool
     forward: str
     weight: Callable[[Any], Any] | None
+    samples: int | None
+    batch_size: int | None
     seed: int
     device: str | torch.device | None
     dtype: str | torch.dtype | None
@@ -203,6 +207,8 @@ def open_problem(
     dropout: bool = False,
     forward: str = "pair",
     weight: Callable[[Any], Any] | None = None,
+    samples: int | None = None,
+    batch_size: int | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
@@ -230,7 +236,7 @@ def open_problem(
             risk = Risk(problem, device or "auto", torch.float32)
         loss, forward, weight = problem.loss, problem.forward, problem.weight
         found, place = getattr(risk, part), risk.device
-        chunks = Chunks(None, found, risk.batch_size())
+        chunks = Chunks(None, found, risk.batch_size(batch_size))
     elif isinstance(problem, nn.Module):
         if model is not None:
             raise ValueError("model= goes with a task; the first argument is a model already.")
@@ -255,7 +261,8 @@ def open_problem(
         twin, private.settled(private.rebound(loss, model, twin), theta[0]), forward
     )
     if chunks is None:
-        chunks = chunks_of(data, theta[0].device, kind or _half_to_single(model))
+        chunks = chunks_of(data, theta[0].device, kind or _half_to_single(model), batch_size)
+    chunks = some(chunks, samples, seed, whole=mode == "eval")
     weigh, sums = weigher(loss, forward)
     found = Problem(
         layout,

@@ -195,8 +195,8 @@ def _functional() -> dict[Any, Any]:
              "leaky_relu_.default", "elu_.default", "silu_.default", "hardtanh_.default",
              "masked_fill_.Tensor", "add_.Scalar", "div_.Scalar", "sub_.Scalar", "scatter_.src",
              "scatter_.value", "threshold_.default", "pow_.Scalar", "rsqrt_.default",
-             "sqrt_.default", "log_.default", "log1p_.default", "unsqueeze_.default", "squeeze_.dim",
-             "reciprocal_.default")  # fmt: skip
+             "sqrt_.default", "log_.default", "log1p_.default", "unsqueeze_.default",
+             "squeeze_.dim", "reciprocal_.default")  # fmt: skip
     found = {}
     for name in names:
         base, overload = name.split(".")
