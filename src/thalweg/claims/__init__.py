@@ -275,6 +275,30 @@ CLAIMS = Registry(
         "sparse#s7",
     ),
     Member(
+        "psd-one-pass",
+        "thalweg.claims.amortised:psd_one_pass",
+        "One pass of a PSD encoder is nearly optimal",
+        "sparse#s6",
+    ),
+    Member(
+        "sparse-kl",
+        "thalweg.claims.amortised:sparse_kl",
+        "Units held at a mean activity of 0.05 become edge detectors",
+        "generative#v3",
+    ),
+    Member(
+        "drsae-digits",
+        "thalweg.claims.recurrent_codes:drsae_digits",
+        "Parts and categorical units",
+        "sparse#s8",
+    ),
+    Member(
+        "drsae-mnist",
+        "thalweg.claims.recurrent_codes:drsae_mnist",
+        "1.08 % on MNIST with 400 units",
+        "sparse#s8",
+    ),
+    Member(
         "ill-conditioning-monitor",
         "thalweg.claims.curvature:ill_conditioning_monitor",
         "When a gradient step raises the loss",
