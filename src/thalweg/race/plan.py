@@ -111,7 +111,8 @@ class Planner:
         threads = threads or self._pick_threads()
         torch.set_num_threads(threads)
         cost = {size: self._seconds_per_step(size) for size in sizes}
-        self._scoring = self._seconds_per_score()
+        if budget.seconds is not None:
+            self._scoring = self._seconds_per_score()
         rough = self._steps(budget, cost, ladder.POINTS * len(self.space.optimizers) * seeds, cull)
         highest: dict[str, float | None] = {}
         rates: dict[str, list[float]] = {}

@@ -200,8 +200,7 @@ class _Race:
         self._pool: Any = None  # of processes here or on a cluster
         self._groups = 0
         torch.set_num_threads(self.plan["threads"])
-        first = risk.model(asked["seed"])
-        self._weights = {p: risk.score(first, p).weights.numpy() for p in _PARTS}
+        self._weights = {p: risk.unit_weights(p).numpy() for p in _PARTS}
         self.seeds = [asked["seed"] + k for k in range(asked["seeds"])]
         self.configurations: list[Configuration] = []
         self.driver = Driver(

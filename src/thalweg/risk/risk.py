@@ -286,9 +286,16 @@ class Risk:
                 losses.append(loss * mass)
                 masses.append(mass)
         weight = torch.cat(weights).double().cpu()
-        return Scores(
-            torch.cat(values).double().cpu(), weight / weight.sum(), sum(losses) / sum(masses)
-        )
+        weight = weight / weight.sum()
+        if wanted == data.n:
+            self._weights[part] = weight
+        return Scores(torch.cat(values).double().cpu(), weight, sum(losses) / sum(masses))
+
+    def unit_weights(self, part: str) -> Tensor:
+        """``(u,)`` weights of the units that the criterion is known for: the same for any model."""
+        if part not in self._weights:
+            self.score(self.model(0), part)
+        return self._weights[part]
 
     def _score_chunk(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor, float, float]:
         task, mass = self.task, self.weight(batch)
