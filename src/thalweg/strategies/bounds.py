@@ -49,7 +49,7 @@ def mm(
         w: Start.
         steps: How many.
         check: Verify at each step that Q touches J at w_k and lies above it at the new point.
-        tolerance: Of that check, relative to 1 + |J|.
+        tolerance: Of that check, relative to ``1 + |J|``.
 
     Raises:
         ValueError: The surrogate does not touch, or lies below the objective at the new point.
