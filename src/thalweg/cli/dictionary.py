@@ -73,6 +73,13 @@ def dictionary(
     builtin: Annotated[
         str | None, typer.Option(metavar="NAME", help="photographs or digits, instead of files.")
     ] = None,
+    topographic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROWSxCOLUMNS",
+            help="Lay the atoms out on a torus of so many, with overlapping pools: a map.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write a page with atoms and figures.")
     ] = None,
@@ -90,11 +97,20 @@ def dictionary(
     from thalweg.cli import screen, signals
 
     signals.check_numbers(l1=l1, passes=passes, seconds=seconds)
-    signals.check_writable(out)
-    _check_kind(context, filters is not None)
-    found = signals.find(source, builtin, patch is not None or filters is not None)
+    for path in (out, report):
+        signals.check_writable(path)
+    _check_kind(context, filters is not None, topographic is not None)
+    as_images = patch is not None or filters is not None or topographic is not None
+    found = signals.find(source, builtin, as_images)
     answers, progress = signals.consoles(json)
     command = repeat(context.obj or ())
+    if topographic is not None:
+        from thalweg.cli.topographic import learn
+
+        return learn(
+            found, topographic, l1=l1, patch=patch, patches=patches, passes=passes, out=out,
+            report=report, seed=seed, device=device, json=json, quiet=quiet, command=command,
+        )  # fmt: skip
     if filters is not None:
         from thalweg.cli import filters as convolutional
 
@@ -116,6 +132,7 @@ def dictionary(
         if report is not None and not json:
             screen.write_line(f"report: {report}")
         return convolutional.code_of(page)
+    signals.check_penalty(penalty)
     raw, preparation = signals.training(found, patch, patches, seed, center, scale)
     X = preparation.apply(raw)[0]
     from thalweg.sparse import learn_dictionary
@@ -151,8 +168,20 @@ def dictionary(
     return OK if record.converged else NOTHING
 
 
-def _check_kind(context: typer.Context, filters: bool) -> None:
-    """Options of atoms and of filters do not mix: what would be ignored is refused."""
+# options that have no meaning beside --topographic
+_PLAIN = (
+    *("atoms", "penalty", "center", "scale"),
+    *("filters", "size", "prepare", "steps", "seconds", "run"),
+)
+
+
+def _check_kind(context: typer.Context, filters: bool, topographic: bool) -> None:
+    """Options of atoms, filters and maps do not mix: what would be ignored is refused."""
+    given = [name for name in _PLAIN if topographic and _given(context, name)]
+    if given:
+        words = ", ".join(f"--{name}" for name in given)
+        have = "has" if len(given) == 1 else "have"
+        raise ValueError(f"{words} {have} no meaning beside --topographic; leave it out")
     other = (
         ("atoms", "patch", "patches", "passes", "center", "scale")
         if filters

@@ -70,6 +70,7 @@ def encode(
             "then give it as --dictionary d.safetensors"
         )
     signals.check_numbers(l1=l1, tol=tol)
+    signals.check_penalty(penalty)
     for path in (out, report):
         signals.check_writable(path)
     from thalweg.sparse.convolution.storage import is_filters

@@ -39,6 +39,21 @@ def check_numbers(**values: float | None) -> None:
             raise ValueError(f"--{name} {value}: expected a finite number above 0")
 
 
+def check_penalty(name: str) -> None:
+    """Options have room for one weight; penalties with more settings are for Python.
+
+    Raises:
+        ValueError: For a penalty with settings of its own, or an unknown name.
+    """
+    from thalweg.sparse import PENALTIES
+
+    if PENALTIES[name].name not in ("l1", "non-negative"):
+        raise ValueError(
+            f"--penalty {name}: here it can be l1 or non-negative; for {name} call "
+            "thalweg.sparse.encode or learn_dictionary from Python"
+        )
+
+
 def check_writable(path: Path | None) -> None:
     """Learn before the work, not after it, that a result cannot be written.
 

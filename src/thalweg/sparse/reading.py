@@ -83,8 +83,10 @@ def read_source(paths: Sequence[str], as_images: bool = False) -> Source:
 
 
 def _from_array(values: np.ndarray, path: str, name: str, as_images: bool) -> Source:
-    if values.dtype.kind not in "iubf" or 0 in values.shape:
-        raise ValueError(f"{path}: an array of {values.dtype} and shape {values.shape} is no use")
+    if values.dtype.kind not in "iubf":
+        raise ValueError(f"{path} holds {values.dtype}; real numbers are needed")
+    if 0 in values.shape:
+        raise ValueError(f"{path} is empty: its array has the shape {values.shape}")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError(f"{path} holds NaN or infinite values; remove or replace them")
     if values.ndim == 2 and not as_images:
@@ -128,7 +130,9 @@ def _array(path: str) -> np.ndarray:
     try:
         found: Any = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{file} is not a readable array of numbers: {error}") from error
+        # numpy answers to what it does not know by advising to unpickle it: not repeated here
+        why = "it is no .npy file, or holds objects" if "pickle" in str(error) else str(error)
+        raise ValueError(f"{file} is not a readable array of numbers: {why}") from error
     if isinstance(found, np.ndarray):
         return found
     with found as archive:

@@ -64,11 +64,21 @@ def _orientations(record: TopographyReport) -> Figure:
             "zmin": 0,
             "zmax": 180,
             "colorscale": scale,
-            "colorbar": {"title": {"text": "degrees"}, "tickvals": [0, 45, 90, 135, 180]},
+            "colorbar": {
+                "title": {"text": "degrees", "side": "top"},
+                "tickvals": [0, 45, 90, 135, 180],
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "len": 0.5,
+                "thickness": 12,
+                "y": -0.13,
+                "yanchor": "top",
+            },
             "hovertemplate": "row %{y}, column %{x}: %{z:.0f}°<extra></extra>",
         }
     ]
-    for sign, symbol, name in ((1, "circle-open", "winding +½"), (-1, "x-thin-open", "winding −½")):
+    for sign, symbol, name in ((1, "circle", "winding +½"), (-1, "x", "winding −½")):
         places = [
             divmod(i, b)
             for i, (w, trusted) in enumerate(zip(record.windings, record.trusted, strict=True))
@@ -83,16 +93,22 @@ def _orientations(record: TopographyReport) -> Figure:
                 "y": [row + 0.5 for row, _ in places],
                 "marker": {
                     "symbol": symbol,
-                    "size": 12,
+                    "size": 11,
                     "color": "#ffffff",
-                    "line": {"width": 2.5, "color": "#ffffff"},
+                    "line": {"width": 1.5, "color": "#1d2427"},
                 },
                 "hovertemplate": f"{name}<extra></extra>",
             }
         )
     side = {"showgrid": False, "zeroline": False, "constrain": "domain"}
+    left = {"constraintoward": "left"}
     layout = {
-        "xaxis": {**side, "title": {"text": "column of the torus"}, "range": [-0.5, b - 0.5]},
+        "xaxis": {
+            **side,
+            **left,
+            "title": {"text": "column of the torus"},
+            "range": [-0.5, b - 0.5],
+        },
         "yaxis": {
             **side,
             "title": {"text": "row"},
@@ -106,7 +122,7 @@ def _orientations(record: TopographyReport) -> Figure:
         "it every orientation occurs once. Marks are set only where all four filters are clear."
     )
     alt = f"Map of orientations on the {a} x {b} torus with {record.pinwheels} pinwheels."
-    return Figure("orientations", "Orientation map", caption, alt, data, layout, 560)
+    return Figure("orientations", "Orientation map", caption, alt, data, layout, 640)
 
 
 def _invariance(record: TopographyReport) -> Figure:

@@ -17,6 +17,8 @@ _NAMES = {
     "pool_index": f"{_HERE}.torus:pool_index",
     "GroupSparseCoder": f"{_HERE}.coder:GroupSparseCoder",
     "TopographicPSD": f"{_HERE}.psd:TopographicPSD",
+    "TopographicMap": f"{_HERE}.storage:TopographicMap",
+    "TopographicCoder": f"{_HERE}.estimator:TopographicCoder",
     "Whitening": f"{_HERE}.whitening:Whitening",
     "orientation_map": f"{_HERE}.maps:orientation_map",
     "pinwheels": f"{_HERE}.maps:pinwheels",

@@ -25,13 +25,21 @@ class Whitening:
     scale: Tensor
 
     @classmethod
-    def fit(cls, patches: np.ndarray, components: int) -> Self:
-        """Of patches ``(b, n)``; fewer components than pixels cut the noisy high frequencies."""
+    def fit(cls, patches: np.ndarray, components: int | None = None) -> Self:
+        """Of patches ``(b, n)``.
+
+        Args:
+            patches: Raw pixels.
+            components: How many are kept: fewer than pixels cut the noisy high frequencies. None:
+                half as many as pixels, or all that the patches span.
+        """
         X = torch.from_numpy(np.asarray(patches, np.float64))
         X = X - X.mean(1, keepdim=True)
         mean = X.mean(0)
         values, vectors = torch.linalg.eigh((X - mean).T @ (X - mean) / len(X))
         usable = int((values > 1e-10 * values[-1]).sum())
+        if components is None:
+            components = min(usable, (len(values) + 1) // 2)
         if not 1 <= components <= usable:
             raise ValueError(
                 f"these patches span {usable} dimensions; components must lie in 1 … {usable}, "
