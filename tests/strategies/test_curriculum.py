@@ -127,6 +127,16 @@ def test_without_mixing_it_is_a_plain_curriculum_of_levels():
     assert int(level[drawn].max()) == hook.current(0.2) == 1
 
 
+def test_without_easier_levels_all_but_the_mixture_is_of_the_current_one():
+    level = torch.arange(100) // 20
+    g = torch.Generator().manual_seed(0)
+    for mix, share in ((0.0, 1.0), (0.5, 0.6)):
+        hook = StochasticCurriculum(level, p_mix=mix, cumulative=False)
+        drawn = level[hook.draw(0.33, 20_000, g)]
+        assert hook.current(0.33) == 2
+        assert float((drawn == 2).double().mean()) == pytest.approx(share, abs=0.015)
+
+
 def test_curricula_count_their_teacher_and_repeat(task):
     first, second = (stochastic_curriculum(task, epochs=2, seed=4) for _ in range(2))
     for a, b in zip(first.model().parameters(), second.model().parameters(), strict=True):

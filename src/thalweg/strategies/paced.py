@@ -80,6 +80,7 @@ def stochastic_curriculum(
     levels: int = 5,
     p_mix: float = 0.2,
     full: float = 0.8,
+    cumulative: bool = True,
     seed: int = 0,
     run: str | Path | None = None,
     **training: Any,
@@ -87,7 +88,7 @@ def stochastic_curriculum(
     """Train at a difficulty that grows, with some samples of every difficulty in each batch.
 
     Each sample of a batch is drawn from a uniformly random level with probability ``p_mix``, else
-    from all levels up to the current one.
+    from the current level or, where ``cumulative``, from all levels up to it.
 
     Args:
         task: Training data in memory.
@@ -97,6 +98,7 @@ def stochastic_curriculum(
         levels: Equally large groups by difficulty.
         p_mix: In [0, 1]; 0 is the plain curriculum.
         full: Part of the run after which the last level is reached.
+        cumulative: Whether easier levels than the current one are drawn from as well.
         seed: Of initial weights and draws.
         run: Run directory.
         training: As :func:`thalweg.training.train` takes it.
@@ -111,10 +113,10 @@ def stochastic_curriculum(
         raise ValueError(
             f"p_mix {p_mix}, levels {levels}, full {full}; wanted [0, 1], >= 2, (0, 1]."
         )
-    options = {"levels": levels, "p_mix": p_mix, "full": full}
+    options = {"levels": levels, "p_mix": p_mix, "full": full, "cumulative": cumulative}
     found, spent = _scores(task, scores, teacher, teacher_share, seed, run, training)
     level = (_places(task, found, "easy", seed) * levels).long().clamp(max=levels - 1)
-    hooks = [*training.pop("hooks", ()), StochasticCurriculum(level, p_mix, full)]
+    hooks = [*training.pop("hooks", ()), StochasticCurriculum(level, p_mix, full, cumulative)]
     ended = train(
         named(task, "stochastic curriculum", options), seed=seed, run=run, hooks=hooks, **training
     )
@@ -162,10 +164,13 @@ class StochasticCurriculum(Hook):
         level: Difficulty of each training sample ``(n,)``, whole numbers from 0.
         p_mix: Probability that a sample comes from a uniformly random level.
         full: Share of the run after which the last level is current.
+        cumulative: Draw from easier levels than the current one as well.
     """
 
-    def __init__(self, level: Tensor, p_mix: float = 0.2, full: float = 0.8) -> None:
-        self.level, self.p_mix, self.full = level, p_mix, full
+    def __init__(
+        self, level: Tensor, p_mix: float = 0.2, full: float = 0.8, cumulative: bool = True
+    ) -> None:
+        self.level, self.p_mix, self.full, self.cumulative = level, p_mix, full, cumulative
         self.by_level = level.argsort(stable=True)
         self.sizes = torch.bincount(level)
         self.starts = self.sizes.cumsum(0) - self.sizes
@@ -179,9 +184,10 @@ class StochasticCurriculum(Hook):
         last = len(self.sizes)
         mixed = torch.rand(size, generator=g) < self.p_mix
         anywhere = torch.randint(last, (size,), generator=g)
-        level = torch.where(
-            mixed, anywhere, torch.randint(self.current(t) + 1, (size,), generator=g)
-        )
+        reached = torch.randint(self.current(t) + 1, (size,), generator=g)
+        if not self.cumulative:
+            reached = torch.full_like(reached, self.current(t))
+        level = torch.where(mixed, anywhere, reached)
         inside = torch.rand(size, generator=g, dtype=torch.float64)
         return self.by_level[self.starts[level] + (inside * self.sizes[level]).long()]
 
