@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from thalweg.records_training import Run
     from thalweg.task import Task
 
-EXAMPLE = "thalweg train digits --optimizer entropy-sgd -o scope=0.03 --epochs 40"
+EXAMPLE = "thalweg train digits-batchnorm --optimizer entropy-sgd -o scope=0.03 --epochs 40"
 ROWS = 8
 
 

@@ -236,7 +236,11 @@ class _Team:
         if self._progress is not None:
             total = self.job.steps * self.workers
             passed = row["seconds"]
-            left = passed * (total - row["evaluations"]) / max(1, row["evaluations"])
+            # Workers take seconds to start: the pace is measured from the first look on.
+            first = self.rows[0]
+            fresh = row["evaluations"] - first["evaluations"]
+            pace = (passed - first["seconds"]) / fresh if fresh else None
+            left = None if pace is None else pace * (total - row["evaluations"])
             said = f"centre: held out {scores.mean:.4g}, {self.restarts} workers brought back"
             self._progress(
                 Progress(
