@@ -27,10 +27,10 @@ demo: $(VENV)/.installed  ## install, then race optimisers x learning rates on r
 	@$(BIN)/thalweg demo
 
 test: $(VENV)/.developer  ## every test (about ten minutes on two cores)
-	@OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile
+	@OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 quick: $(VENV)/.developer  ## the tests that take seconds
-	@OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile -m "not slow and not browser"
+	@OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
 
 lint: $(VENV)/.developer  ## format, style, types and the import contract
 	@$(BIN)/ruff format --check .

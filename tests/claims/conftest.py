@@ -12,17 +12,21 @@ from thalweg.claims import CLAIMS
 from thalweg.claims.base import Lecture, Outcome, Setting, Target
 from thalweg.records_claims import Claim
 
+DEAR = 10.0  # seconds; `make reproduce` runs every claim, its table shows the verdicts
 MARGIN = 1e-9  # beyond the tolerance, relative to the published number
 
 
 @pytest.fixture(scope="session")
-def judged() -> Callable[[str], Claim]:
-    """A claim by name, measured once a session at its quick size."""
+def judged(pytestconfig: pytest.Config) -> Callable[[str], Claim]:
+    """A claim by name, measured once a session at its quick size; dear ones with --long only."""
     kept: dict[str, Claim] = {}
 
     def of(name: str) -> Claim:
+        lecture = CLAIMS.load(name)
+        if lecture.seconds > DEAR and not pytestconfig.getoption("--long"):
+            pytest.skip(f"{name} takes {lecture.seconds:g} s: run with --long")
         if name not in kept:
-            kept[name] = CLAIMS.load(name).run(Setting())
+            kept[name] = lecture.run(Setting())
         return kept[name]
 
     return of

@@ -67,7 +67,7 @@ def test_another_seed_gives_the_same_verdict(name) -> None:
     assert CLAIMS.load(name).run(Setting(seed=7)).verdict == VERDICTS[name]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_lenet_reaches_its_accuracy_on_mnist() -> None:
     folder = os.environ.get("THALWEG_DATA")
     if not folder or not (Path(folder) / "mnist").is_dir():

@@ -35,7 +35,7 @@ def test_the_variance_of_the_centre_is_that_of_the_formula() -> None:
     assert again.measures[0].ours != claim.measures[0].ours  # it was simulated, not looked up
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_long_periods_break_downpour_alone() -> None:
     claim = CLAIMS.load("easgd-tau").run(Setting())
     assert claim.verdict == "reduced"

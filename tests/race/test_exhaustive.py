@@ -22,6 +22,7 @@ OPTIMISERS = {
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 SEEDS, EPOCHS = 3, 10
 TASKS = ("digits-mlp", "diabetes", "breast-cancer", "wine")
+LONG = ("digits-mlp", "breast-cancer")  # most of a minute each
 
 
 def score(task, model, data):
@@ -68,7 +69,9 @@ def bootstrap_error(values, draws=2000):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.long] if n in LONG else []) for n in TASKS]
+)
 def test_the_winner_is_within_one_standard_error_of_the_best_of_an_exhaustive_sweep(name, run_race):
     task = tw.load_task(name)
     answer = run_race(task, tuple(OPTIMISERS), RATES, seeds=SEEDS, epochs=EPOCHS)
