@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from thalweg.task import Task as Task
     from thalweg.task import load_task as load_task
     from thalweg.training.fit import train as train
+    from thalweg.watching.watcher import watch as watch
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ _PUBLIC = {
     "Diagnosis": "thalweg.records_diagnosis:Diagnosis",
     "train": "thalweg.training.fit:train",
     "spectrum": "thalweg.curvature.survey:spectrum",
+    "watch": "thalweg.watching.watcher:watch",
 }
 _PACKAGES = ("diagnose", "optim", "race", "sparse", "steps")  # thalweg.race(task) works as well
 

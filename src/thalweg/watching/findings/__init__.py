@@ -1,0 +1,1 @@
+"""What the looks so far speak for, one function a code."""
