@@ -162,6 +162,9 @@ class ClaimsOf(_Base):
             fits = lecture.decks[:1] == (self.arguments[0],) and lecture.section.startswith(theme)
             if fits and name not in before:
                 found += self._one(name)
+        if theme and not found:
+            said = f"no claim of {self.arguments[0]} is about {theme}: leave its heading out"
+            raise self.error(said)
         return found
 
 
