@@ -143,7 +143,7 @@ def main() -> int:
     commands()
     site = BUILD / "html"
     environment = os.environ | {"THALWEG_DOCS_CLAIMS": str(BUILD / "claims")}
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going"]
+    command = [sys.executable, "-m", "sphinx", "-E", "-b", "html", "-q", "-W", "--keep-going"]
     built = subprocess.run([*command, str(HERE), str(site)], env=environment, check=False)
     if built.returncode:
         return built.returncode
