@@ -60,6 +60,13 @@ def test_the_record_alone_is_printed_as_json_and_redrawn(thalweg, file, tmp_path
     assert "Training two classes with" in (tmp_path / "page.html").read_text()
 
 
+def test_settings_stand_on_the_page_as_they_were(thalweg, file, tmp_path) -> None:
+    words = "--optimizer adam -o lr=0.0316 -o betas=(0.9,0.999) --epochs 1 --run r"
+    assert thalweg("train", file, *words.split()).code == 0
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert all(value in page for value in ("0.0316", "0.9, 0.999", "1e-08"))
+
+
 def test_the_winner_of_a_race_is_trained_on(thalweg, file, tmp_path) -> None:
     raced = thalweg(
         *f"race {file} --optimizers sgd,adam --lrs 0.01,0.3 --seeds 1 --epochs 1 --run a".split()

@@ -9,10 +9,15 @@ from thalweg.records_training import Run
 from thalweg.report.axes import Axis, criterion_axis, loss_axis
 from thalweg.report.figures import Figure, capital
 from thalweg.report.names import short
-from thalweg.report.numbers import Criterion, clean, count, duration, rate, significant
+from thalweg.report.numbers import Criterion, clean, count, duration, significant
 from thalweg.report.sheet import Sheet, fill
 
-NAMES = {"batch_size": "batch size", "burn_in": "burn-in", "decay": "decay of the average"}
+NAMES = {
+    "batch_size": "batch size",
+    "burn_in": "burn-in",
+    "bytes": "bytes exchanged",
+    "decay": "decay of the average",
+}
 
 
 def draw(run: Run) -> Sheet:
@@ -144,7 +149,9 @@ def _value(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, float):
-        return rate(value) if value else "0"
+        return f"{value:.8g}"  # settings are copied: 0.999 must not become 1
+    if isinstance(value, int):
+        return count(value)
     if isinstance(value, list | tuple):
         return ", ".join(_value(v) for v in value)
     return clean(value, 60)
