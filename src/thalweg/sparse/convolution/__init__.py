@@ -15,6 +15,8 @@ _LAZY = {
     "encode_images": "thalweg.sparse.convolution.inference:encode_images",
     "certify_images": "thalweg.sparse.convolution.inference:certify_images",
     "learn_filters": "thalweg.sparse.convolution.learning:learn_filters",
+    "ConvPSD": "thalweg.sparse.convolution.psd:ConvPSD",
+    "ConvEncoder": "thalweg.sparse.convolution.encoder:ConvEncoder",
     "Filters": "thalweg.sparse.convolution.storage:Filters",
 }
 

@@ -83,7 +83,7 @@ def learn_filters(
         TypeError: For arrays that are not real numbers.
         ValueError: For no images, or settings that make no sense.
     """
-    found = _images(images)
+    found = read_stacks(images)
     shape = _shape(size)
     steps, every, size_ = (
         _count(steps, "steps"),
@@ -91,16 +91,9 @@ def learn_filters(
         _count(batch_size, "batch_size"),
     )
     crop = None if boundary == "circular" else read_count(crop, "crop")
-    if crop is not None and crop < max(shape):
-        raise ValueError(f"crop is {crop}; it must hold a filter of {shape[0]} x {shape[1]}")
+    check_fit(found, shape, crop)
     if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
         raise ValueError(f"seconds must be positive, got {seconds!r}")
-    for i, image in enumerate(found):
-        if image.data.shape[2] < shape[0] or image.data.shape[3] < shape[1]:
-            raise ValueError(
-                f"image {i} is {tuple(image.data.shape[2:])}, smaller than a filter of "
-                f"{shape[0]} x {shape[1]}; leave it out or choose smaller filters"
-            )
     learner = FilterLearner(
         filters,
         (found[0].data.shape[1], *shape),
@@ -114,7 +107,7 @@ def learn_filters(
         seed=seed,
         threads=threads,
     )
-    pieces = _Pieces(found, size_, crop, seed)
+    pieces = Pieces(found, size_, crop, seed)
     keeper = None
     if checkpoint is not None:
         whole = torch.cat([image.data.flatten() for image in found])[:, None]
@@ -146,7 +139,7 @@ def learn_filters(
 
 def _run(
     learner: FilterLearner,
-    pieces: _Pieces,
+    pieces: Pieces,
     steps: int,
     seconds: float | None,
     every: int,
@@ -181,6 +174,22 @@ def _run(
     return marks, energies
 
 
+def check_fit(found: list[Images], shape: tuple[int, int], crop: int | None) -> None:
+    """Every image and every piece of one must hold a filter.
+
+    Raises:
+        ValueError: Where one does not.
+    """
+    if crop is not None and crop < max(shape):
+        raise ValueError(f"crop is {crop}; it must hold a filter of {shape[0]} x {shape[1]}")
+    for i, image in enumerate(found):
+        if image.data.shape[2] < shape[0] or image.data.shape[3] < shape[1]:
+            raise ValueError(
+                f"image {i} is {tuple(image.data.shape[2:])}, smaller than a filter of "
+                f"{shape[0]} x {shape[1]}; leave it out or choose smaller filters"
+            )
+
+
 def _shape(size: Any) -> tuple[int, int]:
     """Height and width of a filter."""
     sides = tuple(size) if isinstance(size, Sequence) else (size, size)
@@ -197,7 +206,7 @@ def _count(value: Any, name: str) -> int:
     return found
 
 
-class _Pieces:
+class Pieces:
     """Batches of pieces, a function of the seed and the step alone."""
 
     def __init__(self, images: list[Images], size: int, crop: int | None, seed: int) -> None:
@@ -221,7 +230,7 @@ class _Pieces:
         return [torch.stack(group) for group in groups.values()]
 
 
-def _images(images: Any) -> list[Images]:
+def read_stacks(images: Any) -> list[Images]:
     """Stacks of equal shape, checked."""
     if isinstance(images, Sequence):
         parts = list(images)

@@ -91,18 +91,10 @@ class FilterLearner:
 
         The caller promises finite float64 images.
         """
-        if not self._ready:
-            self.filters = self._draw(stacks)
-            self._ready = True
-        self.steps += 1
-        fade = (1 - 1 / self.steps) ** self.forgetting
-        for kept in (self.A, self.B, self.amount):
-            kept.mul_(fade)
-        pixels = sum(stack.numel() for stack in stacks)  # channels counted
-        self.idle += 1
-        energy, worst = 0.0, []
+        self.begin(stacks)
+        energy, codes = 0.0, []
         for stack in stacks:
-            codes = encode_images(
+            found = encode_images(
                 stack,
                 self.filters.to(stack.device),
                 self.l1,
@@ -111,9 +103,29 @@ class FilterLearner:
                 tol=self.tol,
                 threads=self.threads,
             )
-            energy += float(codes.energy.sum())
-            worst.append(self._worst(stack, codes.z))
-            for image, z in zip(stack, codes.z, strict=True):
+            energy += float(found.energy.sum())
+            codes.append(found.z)
+        self.absorb(stacks, codes)
+        return energy / sum(stack.numel() for stack in stacks)
+
+    def begin(self, stacks: list[Tensor]) -> None:
+        """Draw the first filters from these images, unless there are filters."""
+        if not self._ready:
+            self.filters = self._draw(stacks)
+            self._ready = True
+
+    def absorb(self, stacks: list[Tensor], codes: list[Tensor]) -> None:
+        """Learn from images and codes ``(b, K, h, w)`` that were found for them."""
+        self.steps += 1
+        fade = (1 - 1 / self.steps) ** self.forgetting
+        for kept in (self.A, self.B, self.amount):
+            kept.mul_(fade)
+        pixels = sum(stack.numel() for stack in stacks)  # channels counted
+        self.idle += 1
+        worst = []
+        for stack, Z in zip(stacks, codes, strict=True):
+            worst.append(self._worst(stack, Z))
+            for image, z in zip(stack, Z, strict=True):
                 self._remember(image.cpu().numpy(), z.cpu().permute(1, 2, 0).numpy(), pixels)
         self.pixels += pixels
         floor = 1e-9 * float(self.A[:, self.A.shape[1] // 2, self.A.shape[2] // 2].diagonal().max())
@@ -121,7 +133,6 @@ class FilterLearner:
         self.age += 1
         centre(self.filters, self.A, self.B, (self.age <= YOUNG) & (self.age % EVERY == 0))
         self._reseed(torch.cat(worst))
-        return energy / pixels
 
     def _remember(self, image: np.ndarray, z: np.ndarray, pixels: int) -> None:
         h, w, K = z.shape
