@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from thalweg.claims import elastic_bounds, entropy_errata, second_moments, shrinkage
+from thalweg.claims import (
+    elastic_bounds,
+    entropy_errata,
+    second_moments,
+    shared_work,
+    shrinkage,
+)
 
 VERDICTS = {
     "local-entropy-limit": "corrected",
@@ -17,8 +23,11 @@ VERDICTS = {
     "ista-overcomplete": "confirmed",
     "second-moment": "corrected",
     "batch-norm-variance": "corrected",
+    "data-parallel": "confirmed",
+    "downpour": "confirmed",
+    "coordinate-codes": "confirmed",
 }
-MODULES = (elastic_bounds, entropy_errata, second_moments, shrinkage)
+MODULES = (elastic_bounds, entropy_errata, second_moments, shared_work, shrinkage)
 
 
 def test_every_claim_of_these_files_is_in_the_table(lectures_of) -> None:

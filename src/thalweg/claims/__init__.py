@@ -826,4 +826,22 @@ CLAIMS = Registry(
         "Batch norm divides by the batch's deviation",
         "conditioning#c2",
     ),
+    Member(
+        "data-parallel",
+        "thalweg.claims.shared_work:data_parallel",
+        "Shards weighted by their size are the whole batch",
+        "flat-minima#f8",
+    ),
+    Member(
+        "downpour",
+        "thalweg.claims.shared_work:downpour",
+        "One DOWNPOUR worker is SGD, and p of them a p-fold rate",
+        "flat-minima#f6",
+    ),
+    Member(
+        "coordinate-codes",
+        "thalweg.claims.shared_work:coordinate_codes",
+        "The best coordinate first: sparse codes at O(m) a step",
+        "sparse#s3",
+    ),
 )
