@@ -10,6 +10,7 @@ from thalweg.claims import (
     second_moments,
     shared_work,
     shrinkage,
+    valleys,
 )
 
 VERDICTS = {
@@ -26,8 +27,9 @@ VERDICTS = {
     "data-parallel": "confirmed",
     "downpour": "confirmed",
     "coordinate-codes": "confirmed",
+    "long-valley": "confirmed",
 }
-MODULES = (elastic_bounds, entropy_errata, second_moments, shared_work, shrinkage)
+MODULES = (elastic_bounds, entropy_errata, second_moments, shared_work, shrinkage, valleys)
 
 
 def test_every_claim_of_these_files_is_in_the_table(lectures_of) -> None:

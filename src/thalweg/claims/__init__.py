@@ -844,4 +844,10 @@ CLAIMS = Registry(
         "The best coordinate first: sparse codes at O(m) a step",
         "sparse#s3",
     ),
+    Member(
+        "long-valley",
+        "thalweg.claims.valleys:long_valley",
+        "What the best fixed rate leaves of a long valley",
+        "momentum#m3",
+    ),
 )

@@ -78,7 +78,7 @@ def _loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     seconds=2,
 )
 def downpour(setting: Setting) -> Outcome:
-    """A bowl of three curvatures up to 1; simulated workers, simultaneous exchanges for the last."""
+    """A bowl of three curvatures up to 1; workers in turns, and for the last all at once."""
     a = torch.tensor([0.1, 0.4, 1.0], dtype=F64)
     start = torch.ones(3, dtype=F64)
 
