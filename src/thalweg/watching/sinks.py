@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from thalweg.watching.findings.pace import noise_ratio, update_ratio
 from thalweg.watching.history import History
 
 PREFIX = "thalweg/"
+_log = logging.getLogger("thalweg.watching")
 Log = Callable[[int, dict[str, float]], None]
 
 
@@ -37,6 +39,12 @@ def sink(logger: Any) -> Log | None:
         f"logger is a {type(logger).__name__}; wanted an object with add_scalar(name, value, step) "
         "or a function of (step, {name: value})."
     )
+
+
+def tell(finding: Finding) -> None:
+    """Hand a finding that limits the training to Python's ``logging``."""
+    if finding.severity != "info":
+        _log.warning("%s: %s %s", finding.code, finding.message, finding.remedy)
 
 
 def scalars(
