@@ -6,7 +6,13 @@ import math
 
 import pytest
 
-from thalweg.claims import CLAIMS, continuation, curriculum, curriculum_order
+from thalweg.claims import (
+    CLAIMS,
+    continuation,
+    curriculum,
+    curriculum_mnist,
+    curriculum_order,
+)
 from thalweg.claims.base import Setting
 from thalweg.claims.intervals import interval
 
@@ -21,14 +27,23 @@ VERDICTS = {
     "continuation": "confirmed",
     "majorise-minimise": "confirmed",
 }
-SLOW = {"fitnets", "stochastic-curriculum"}
+SLOW = {"fitnets", "stochastic-curriculum", "greedy-mnist", "fitnets-mnist", "transfer-mnist"}
 LONG = {"greedy-pretraining"}
-MODULES = (continuation, curriculum, curriculum_order)
+MODULES = (continuation, curriculum, curriculum_mnist, curriculum_order)
 NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in VERDICTS]
 
 
 def test_every_claim_on_order_is_in_the_table(lectures_of) -> None:
     assert set(lectures_of(*MODULES)) == {*VERDICTS, *SLOW}
+
+
+@pytest.mark.parametrize("name", sorted(SLOW))
+def test_slow_claims_are_not_quick_and_those_on_mnist_ask_for_it(name) -> None:
+    lecture = CLAIMS.load(name)
+    assert not lecture.quick
+    if "mnist" in name:
+        with pytest.raises(FileNotFoundError, match="mnist"):
+            lecture.run(Setting())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -850,4 +850,22 @@ CLAIMS = Registry(
         "What the best fixed rate leaves of a long valley",
         "momentum#m3",
     ),
+    Member(
+        "greedy-mnist",
+        "thalweg.claims.curriculum_mnist:greedy_mnist",
+        "Layer by layer on MNIST",
+        "curriculum#p1",
+    ),
+    Member(
+        "fitnets-mnist",
+        "thalweg.claims.curriculum_mnist:fitnets_mnist",
+        "Hints on MNIST",
+        "curriculum#p3",
+    ),
+    Member(
+        "transfer-mnist",
+        "thalweg.claims.curriculum_mnist:transfer_mnist",
+        "The lectures' LeNet from 0-4 to 5-9",
+        "curriculum#p2",
+    ),
 )

@@ -75,10 +75,12 @@ def spectrum(
     from thalweg.cli.console import console
     from thalweg.cli.screen import write_line
     from thalweg.curvature.survey import spectrum as survey
+    from thalweg.models.losses import refuse_spectrum
     from thalweg.rundir.atomic import atomic_write, make_folder
     from thalweg.task import load_task
 
     loaded = load_task(task, data=data)
+    refuse_spectrum(loaded.name, loaded.loss)
     model = None
     if weights is not None:
         from thalweg.training import load

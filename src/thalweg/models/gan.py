@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thalweg.models.losses import no_spectrum
+
 LOSSES = ("nonsaturating", "minimax")
 
 
@@ -74,6 +76,10 @@ class AdversarialPair(nn.Module):
         return self.generator(z)
 
 
+@no_spectrum(
+    "two networks play against each other; the sum of their losses is minimised by neither. Train "
+    "it with --strategy adversarial, or race it."
+)
 def simultaneous_loss(model: AdversarialPair, batch: tuple[Tensor, Tensor]) -> Tensor:
     """The sum of both losses, each reaching its own network's weights alone.
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from thalweg.models.losses import no_spectrum
+
 
 class LatentEnergyModel(nn.Module):
     r"""An energy of input and code, with the encoder's guess as one of its terms.
@@ -82,6 +84,10 @@ class LatentEnergyModel(nn.Module):
         return self.energy(y, z)
 
 
+@no_spectrum(
+    "its codes are inferred and then held, which is right for gradients and leaves out how codes "
+    "follow the weights in second derivatives. Take the task autoencoder."
+)
 def mean_free_energy(model: LatentEnergyModel, batch: Tensor) -> Tensor:
     """What training minimises: the mean free energy of a batch ``(b, n)``."""
     return model(batch).mean()

@@ -1,9 +1,37 @@
-"""Which losses does torch not have in this form? Half squared error, tokens' cross-entropy."""
+"""Which losses does torch not have in this form? And which have no Hessian that says anything?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch.nn.functional as F
 from torch import Tensor
+
+Loss = TypeVar("Loss", bound=Callable[..., Any])
+_MARKED: list[tuple[Callable[..., Any], str]] = []
+
+
+def no_spectrum(reason: str) -> Callable[[Loss], Loss]:
+    """Mark a loss whose gradient is right and whose Hessian is not that of what is minimised."""
+
+    def mark(loss: Loss) -> Loss:
+        _MARKED.append((loss, reason))
+        return loss
+
+    return mark
+
+
+def refuse_spectrum(name: str, loss: Callable[..., Any]) -> None:
+    """``ValueError`` where the Hessian of a marked loss is asked for.
+
+    Args:
+        name: Of the task.
+        loss: Its loss.
+    """
+    for marked, reason in _MARKED:
+        if loss is marked:
+            raise ValueError(f"task '{name}' has no spectrum: {reason}")
 
 
 def half_squared_error(output: Tensor, target: Tensor) -> Tensor:
