@@ -17,6 +17,8 @@ VERDICTS = {
     "nesterov-forms": "corrected",
     "nesterov-rate": "confirmed",
     "delta-bar-delta": "not reproduced",  # one published number is off by a factor of a thousand
+    "nesterov-under-noise": "confirmed",
+    "momentum-in-networks": "reduced",
     "adaptive-rates": "confirmed",
     "rmsprop-floor": "corrected",
     "moving-average": "corrected",
@@ -73,11 +75,17 @@ def _plain(a, start, lr, steps, nesterov):
     return momentum.descend(a, np.zeros(len(start)), start, lr, steps, momentum.BETA)
 
 
+def _falling(way):
+    """Acceleration that survives noise."""
+    return np.arange(1.0, 1001.0) ** (-2 if way == "Nesterov" else -1)
+
+
 WRONG = {
     "momentum-rate": (momentum, "_radius", lambda x, beta: abs(1 - x)),
     "momentum-forms": (momentum, "_heavy_ball", _forgetful),
     "nesterov-forms": (momentum, "_torch", _plain),
     "nesterov-rate": (acceleration, "_accelerated", _unaccelerated),
+    "nesterov-under-noise": (acceleration, "_noisy", lambda c, way, noise, seed: _falling(way)),
     "adaptive-rates": (adaptive, "_steps", lambda name, g, **values: np.full(len(g), 0.01)),
     "moving-average": (adaptive, "_average", lambda x, beta: np.cumsum(x) / np.arange(1, 61)),
     "adam-on-a-valley": (adam, "_roughness", lambda path: -float(np.abs(path).sum())),

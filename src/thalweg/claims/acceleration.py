@@ -172,3 +172,107 @@ def _scripted() -> float:
         optimizer.step()
         off = max(off, abs(0.1 * float(_gains(optimizer, w)[0]) - rate))
     return off
+
+
+@claim(
+    name="nesterov-under-noise",
+    title="Nesterov's gain does not survive noise",
+    decks=("D4",),
+    section="momentum#m2",
+    says="The rate 1/k² does not carry over to SGD: with noisy gradients acceleration ends higher.",
+    targets=(
+        Target("excess of Nesterov over that of descent at step 30, no noise", 1.0, 0.0, "at most",
+               source="[D]"),
+        Target("excess of Nesterov over that of descent at the end, with noise", 1.0, 0.0,
+               "at least", source="[D]"),
+    ),
+    seconds=1,
+)  # fmt: skip
+def nesterov_under_noise(setting: Setting) -> Outcome:
+    """Curvatures 0.001 to 1 in 100 dimensions, noise of deviation 0.1, 1,000 steps at rate 0.5."""
+    curvatures = np.geomspace(1e-3, 1, 100)
+    paths = {
+        (way, noise): _noisy(curvatures, way, noise, setting.seed)
+        for way in ("descent", "Nesterov")
+        for noise in (0.0, 0.1)
+    }
+    late = {way: float(np.mean(paths[way, 0.1][-200:])) for way in ("descent", "Nesterov")}
+    k = np.arange(1, 1001)
+    return Outcome(
+        {
+            "excess of Nesterov over that of descent at step 30, no noise": paths["Nesterov", 0.0][
+                29
+            ]
+            / paths["descent", 0.0][29],
+            "excess of Nesterov over that of descent at the end, with noise": late["Nesterov"]
+            / late["descent"],
+        },
+        charts=(
+            Chart(
+                "Excess over the minimum",
+                "step",
+                "excess",
+                tuple(
+                    curve(f"{way}, {'noise' if noise else 'no noise'}", k, np.maximum(p, 1e-16))
+                    for (way, noise), p in paths.items()
+                ),
+                x_log=True,
+                y_log=True,
+            ),
+        ),
+    )
+
+
+def _noisy(curvatures: np.ndarray, way: str, noise: float, seed: int) -> np.ndarray:
+    """Excess after each step, mean over 20 runs."""
+    rng = np.random.default_rng(seed)
+    w = y = np.ones((20, len(curvatures)))
+    t, excess = 1.0, []
+    for _ in range(1000):
+        g = curvatures * y + noise * rng.standard_normal(w.shape)
+        new = y - 0.5 * g
+        longer = (1 + np.sqrt(1 + 4 * t * t)) / 2
+        y = new + (t - 1) / longer * (new - w) if way == "Nesterov" else new
+        w, t = new, longer
+        excess.append(float(np.mean(0.5 * np.sum(curvatures * w * w, axis=1))))
+    return np.array(excess)
+
+
+@claim(
+    name="momentum-in-networks",
+    title="On networks both momenta behave alike",
+    decks=("D0",),
+    section="momentum#m2",
+    says="Heavy ball and Nesterov's momentum train a network to the same accuracy.",
+    targets=(
+        Target("accuracy of Nesterov less that of heavy ball", 0.0, 1.0, unit="points",
+               source="[D]"),
+        Target("accuracy of heavy ball", relation="reported", unit="%"),
+    ),
+    seconds=4,
+)  # fmt: skip
+def momentum_in_networks(setting: Setting) -> Outcome:
+    """The perceptron on digits, rate 0.05 and momentum 0.9, eight epochs, three seeds."""
+    from thalweg.task import load_task
+    from thalweg.training import train
+
+    task = load_task("digits-mlp")
+    ends: dict[str, list[float]] = {}
+    curves = []
+    for name, method in (("heavy ball", "momentum"), ("Nesterov", "nesterov")):
+        for seed in range(setting.seed, setting.seed + 3):
+            values = {"lr": 0.05, "momentum": 0.9}
+            run = train(task, method, values, epochs=8, batch_size=64, seed=seed)
+            ends.setdefault(name, []).append(100 * run.confirmed)
+            if seed == setting.seed:
+                errors = [1 - h for h in run.trace.held_out]
+                curves.append(curve(name, run.trace.evaluations, errors, "both"))
+    mean = {name: float(np.mean(values)) for name, values in ends.items()}
+    return Outcome(
+        {
+            "accuracy of Nesterov less that of heavy ball": mean["Nesterov"] - mean["heavy ball"],
+            "accuracy of heavy ball": mean["heavy ball"],
+        },
+        charts=(Chart("Held-out error on digits", "gradients", "error", tuple(curves)),),
+        reduced="one perceptron on digits stands for networks",
+    )

@@ -34,7 +34,7 @@ class Eigenpairs:
         errors: ``(k,)``: min(r, r² / gap), an *estimate* of the error, as the gap is one.
         products: Products with single vectors; those of a block count each.
         converged: Whether every error met the tolerance.
-        norm: Largest |Ritz value|: ``‖A‖`` from below.
+        norm: Largest Ritz value in absolute value: ``‖A‖`` from below.
     """
 
     values: Tensor
