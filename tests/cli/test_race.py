@@ -27,7 +27,8 @@ def test_everything_said_is_handed_to_the_race(thalweg, stage, tmp_path):
     command = (
         "race digits --optimizers sgd,adamw --lrs 0.1,0.01 --space weight_decay=0,1e-4 "
         "--space schedule=cosine --seeds 2 --epochs 1.5 --run r --fresh --workers 2 --device cpu "
-        "--dtype float64 --seed 7 --no-cull --threads 1 --engine stacked"
+        "--dtype float64 --seed 7 --no-cull --threads 1 --engine stacked --ray local "
+        "--autocast bfloat16"
     )
     assert thalweg(*command.split()).code == 0
     asked = dict(stage.asked)
@@ -45,8 +46,10 @@ def test_everything_said_is_handed_to_the_race(thalweg, stage, tmp_path):
         "resume": True,
         "fresh": True,
         "workers": 2,
+        "ray": "local",
         "device": "cpu",
         "dtype": "float64",
+        "autocast": "bfloat16",
         "seed": 7,
         "cull": False,
         "engine": "stacked",
