@@ -273,7 +273,7 @@ def _mnist_relu(seed: int) -> Task:
     xt, yt, xv, yv = _split(x.reshape(len(x), -1), y, seed, 4500)
     xt, xv = _standard(xt, xv, features=False)
     return _task("mnist-relu", partial(mlp, (784, 64, 10), nn.ReLU), (xt, yt, xv, yv),
-                 **_SGD, lr=0.01, batch_size=64, epochs=6, weight_decay=1e-3)  # fmt: skip
+                 **_SGD, lr=0.05, batch_size=64, epochs=6, weight_decay=1e-3)  # fmt: skip
 
 
 def _cifar_conv(seed: int) -> Task:

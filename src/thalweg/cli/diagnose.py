@@ -35,6 +35,10 @@ def diagnose(
         float,
         typer.Option("--seconds", "--budget", help="Time to spend, about; small tasks need less."),
     ] = 60.0,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(min=2, help="Gradients of each run, instead of what the time allows."),
+    ] = None,
     run: options.Run = None,
     device: options.Device = "auto",
     data: Annotated[
@@ -68,7 +72,13 @@ def diagnose(
     answers = screen if json else console()
     with watching(screen, quiet) as watcher:
         found = checkup(
-            loaded, seed=seed, seconds=seconds, cure=cure, device=device, progress=watcher
+            loaded,
+            seed=seed,
+            seconds=seconds,
+            evaluations=evaluations,
+            cure=cure,
+            device=device,
+            progress=watcher,
         )
     found = replace(
         found,

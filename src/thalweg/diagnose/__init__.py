@@ -51,7 +51,7 @@ FINDINGS = Registry(
            "gradients shrink on the way back", "Hochreiter 1991"),
     Member("exploding-gradient", f"{_HERE}.layers:exploding_gradient",
            "gradients grow on the way back", "Bengio, Simard and Frasconi 1994"),
-    Member("norm-misuse", f"{_HERE}.layers:norm_misuse",
+    Member("norm-misuse", f"{_HERE}.norms:norm_misuse",
            "normalisation that answers differently when evaluated"),
     Member("unshuffled-data", f"{_HERE}.data:unshuffled_data", "batches of one kind after another"),
     Member("imbalanced-targets", f"{_HERE}.data:imbalanced_targets", "rare classes are not learnt"),

@@ -10,24 +10,20 @@ from typing import Any
 
 import torch
 
-from thalweg.diagnose import FINDINGS
 from thalweg.diagnose.bench import Bench
 from thalweg.diagnose.cure import together
 from thalweg.diagnose.observation import Observation, moving, static
 from thalweg.diagnose.private import untouched
-from thalweg.diagnose.suspect import Suspicion
-from thalweg.diagnose.symptoms import symptoms
-from thalweg.diagnose.trial import attempt, limits
+from thalweg.diagnose.verdicts import verdicts
 from thalweg.optim import methods
 from thalweg.records import Progress, Trace
-from thalweg.records_diagnosis import SEVERITIES, Diagnosis, Finding, Ladder, LayerFacts, Trial
+from thalweg.records_diagnosis import Diagnosis, Finding, Ladder, LayerFacts
 from thalweg.risk import tree
 from thalweg.risk.door import check
 from thalweg.rundir.machine import machine
 from thalweg.task import Task, task_source
 
 TIED = 0.8  # of the largest gain: the cause, which stands first in the registry, goes first
-NOTHING = 0.1  # of skill: a training worth less does not work
 
 
 def checkup(
@@ -35,6 +31,7 @@ def checkup(
     *,
     seed: int = 0,
     seconds: float = 60.0,
+    evaluations: int | None = None,
     cure: bool = False,
     device: str | torch.device = "auto",
     progress: Callable[[Progress], None] | None = None,
@@ -48,6 +45,9 @@ def checkup(
         task: With the recipe it is trained by today.
         seed: Of the held-out split and the first run; trials use this and the following seeds.
         seconds: Time to spend, about; small tasks need less.
+        evaluations: Gradients of each run; default: what ``seconds`` allow, at most the recipe's.
+            With it the answer does not depend on how fast the machine is, as long as ``seconds``
+            suffice.
         cure: Also put the compatible cures together and compare before and after.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Called with a :class:`~thalweg.records.Progress` now and then.
@@ -63,13 +63,20 @@ def checkup(
         raise TypeError(f"diagnose needs a thalweg.Task, got a {type(task).__name__}.")
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"seconds={seconds!r}: wanted a positive number.")
+    if evaluations is not None and evaluations < 2:
+        raise ValueError(f"evaluations={evaluations!r}: wanted at least 2.")
+    methods.make(task.recipe.optimizer, [torch.zeros(1, requires_grad=True)])  # imports a lot
     begun = time.monotonic()
     tell = _teller(progress, begun, seconds)
     with untouched():
-        seen, notes = _observe(task, device, seed, seconds, tell)
+        seen, notes = _observe(task, device, seed, seconds, evaluations, tell)
         left = _left(begun, seconds)
-        findings, cleared = _findings(seen, left, tell)
-        cured = together(seen, findings, left, tell) if cure else None
+        findings, cleared = verdicts(seen, left, tell)
+        cured = None
+        if cure:
+            more = seconds  # as much again: the cured copy is looked at in its turn
+            cured, hidden = together(seen, findings, _left(time.monotonic(), more), tell)
+            findings += hidden
         found = _record(seen, findings, cleared, cured, notes, begun)
         return dataclasses.replace(found, source=task_source(task))
 
@@ -91,7 +98,12 @@ def _teller(
 
 
 def _observe(
-    task: Task, device: Any, seed: int, seconds: float, tell: Callable[[str], None]
+    task: Task,
+    device: Any,
+    seed: int,
+    seconds: float,
+    evaluations: int | None,
+    tell: Callable[[str], None],
 ) -> tuple[Observation, tuple[str, ...]]:
     tell("reading data and the first pass")
     bench = Bench(task, device, seed)
@@ -106,7 +118,7 @@ def _observe(
             f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
     notes = _door(bench, seen)
-    moving(seen, seconds, tell)
+    moving(seen, seconds, tell, evaluations)
     return seen, notes
 
 
@@ -129,88 +141,6 @@ def _broadcasts(pass_: Any) -> bool:
         isinstance(o, torch.Tensor)
         and isinstance(t, torch.Tensor)
         and (o.shape != t.shape and o.numel() == t.numel())
-    )
-
-
-def _findings(
-    seen: Observation, left: Callable[[], float], tell: Callable[[str], None]
-) -> tuple[list[Finding], list[str]]:
-    raised: list[Finding] = []
-    cleared: list[str] = []
-    plain: set[str] = set()
-    for code in FINDINGS.names():
-        seen.errors.clear()
-        suspicion = FINDINGS.load(code)(seen)
-        if suspicion is None:
-            continue
-        tell(f"suspected: {suspicion.title.lower()}; trying the remedy")
-        trial = _best_trial(seen, suspicion, left)
-        if suspicion.plain or limits(trial):
-            if limits(trial) and seen.skill < NOTHING:
-                suspicion = dataclasses.replace(suspicion, severity="error")
-            raised.append(_finding(suspicion, trial))
-            plain |= {code} if suspicion.plain else set()
-        else:
-            cleared.append(_cleared(suspicion, trial, seen.errors))
-    names = FINDINGS.names()
-    top = max((f.trial.gain.value for f in raised if f.trial is not None), default=0.0)
-
-    def rank(finding: Finding) -> tuple[int, bool, int]:
-        gain = finding.trial.gain.value if finding.trial is not None else top
-        behind = gain < TIED * top
-        return SEVERITIES.index(finding.severity), behind, names.index(finding.code)
-
-    return symptoms(seen, sorted(raised, key=rank), plain, left, tell), cleared
-
-
-def _best_trial(seen: Observation, suspicion: Suspicion, left: Callable[[], float]) -> Trial | None:
-    best: Trial | None = None
-    for steps in suspicion.cures:
-        if best is not None and left() <= 0:
-            break
-        trial = attempt(seen, steps, left, suspicion.measure)
-        if trial is None:
-            continue
-        if best is None or trial.skill_after > best.skill_after:
-            best = trial
-        if limits(best):
-            break
-    return best
-
-
-def _finding(suspicion: Suspicion, trial: Trial | None) -> Finding:
-    steps = () if trial is None else trial.steps
-    why = f"{suspicion.code}: {suspicion.title}"
-    if trial is not None:
-        steps = tuple(dataclasses.replace(one, why=why) for one in steps)
-        trial = dataclasses.replace(trial, steps=steps)
-    return Finding(
-        code=suspicion.code,
-        severity=suspicion.severity,
-        title=suspicion.title,
-        message=suspicion.message,
-        where=suspicion.where,
-        measured=_number(suspicion.measured),
-        threshold=_number(suspicion.threshold),
-        derivation=suspicion.derivation,
-        evidence={k: float(v) for k, v in suspicion.evidence.items() if v == v},
-        remedy=suspicion.remedy,
-        settle=suspicion.settle,
-        trial=trial,
-    )
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
-
-
-def _cleared(suspicion: Suspicion, trial: Trial | None, errors: list[str]) -> str:
-    if trial is None:
-        why = f" ({errors[0]})" if errors else ""
-        return f"{suspicion.code}: {suspicion.message} The remedy could not be tried{why}."
-    return (
-        f"{suspicion.code}: {suspicion.message} Tried ({trial.change}): {trial.verdict}, skill "
-        f"{trial.skill_before:.3f} before and {trial.skill_after:.3f} after."
     )
 
 

@@ -1,13 +1,17 @@
-"""Which cures go together? Added one by one, each kept only if it gains beside the ones before."""
+"""Which cures go together? One on top of the other, as long as it gains."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 
-from thalweg.diagnose.observation import Observation
-from thalweg.diagnose.trial import SEEDS, attempt, limits, walks
+from thalweg.diagnose.bench import Bench
+from thalweg.diagnose.observation import Observation, moving, static
+from thalweg.diagnose.trial import SEEDS, attempt, changed, key_of, limits, walks
 from thalweg.records_diagnosis import Cured, Finding, Step, Trial
+
+ROUNDS = 3
+REASON = 4.0  # seconds below which no further look is begun
 
 
 def together(
@@ -15,8 +19,8 @@ def together(
     findings: list[Finding],
     left: Callable[[], float],
     tell: Callable[[str], None],
-) -> Cured | None:
-    """Put cures together, most important first.
+) -> tuple[Cured | None, list[Finding]]:
+    """Cure the first finding, look at the cured copy, and go on with what is found there.
 
     Args:
         seen: The task as it is, with its runs.
@@ -25,31 +29,78 @@ def together(
         tell: Told what is being done.
 
     Returns:
-        The steps that were kept and the paired comparison with the task as it is; None where
-        no cure helps.
+        The steps that were kept with the paired comparison to the task as it is (None where no
+        cure helps), and the findings that only showed after a cure.
     """
-    kept: tuple[Step, ...] = ()
-    best: Trial | None = None
-    for finding in findings:
-        trial = finding.trial
-        if trial is None or trial.verdict in ("harms", "fails") or not trial.steps:
-            continue
-        if best is None:
-            kept, best = trial.steps, trial
-            continue
-        if clash(kept, trial.steps) or left() <= 0:
-            continue
-        tell(f"adding the cure of {finding.code}")
-        both = attempt(seen, (*kept, *trial.steps), left)
-        if both is not None and both.skill_after > best.skill_after and limits(both):
-            kept, best = (*kept, *trial.steps), both
+    best = next((f.trial for f in findings if f.trial is not None and _helps(f.trial)), None)
     if best is None:
-        return None
+        return None, []
+    kept = best.steps
+    kept, best = _beside(seen, findings, kept, best, left, tell)
+    hidden: list[Finding] = []
+    for _ in range(ROUNDS - 1):
+        if left() < REASON:
+            break
+        tell("looking at the cured copy")
+        found = _again(seen, kept, left, tell)
+        new = next((f for f in found if f.trial is not None and limits(f.trial)), None)
+        if new is None or new.trial is None or clash(kept, new.trial.steps):
+            break
+        both = attempt(seen, (*kept, *new.trial.steps), lambda: max(1.0, left()))
+        if both is None or both.skill_after <= best.skill_after:
+            break
+        kept, best = (*kept, *new.trial.steps), both
+        if new.code not in {f.code for f in findings}:
+            said = f"Once the findings above are cured: {new.message}"
+            hidden.append(dataclasses.replace(new, severity="info", message=said))
     walks(seen, SEEDS)
     if len(best.seeds) < SEEDS:
         tell("comparing before and after")
         best = attempt(seen, kept, lambda: 1.0) or best
-    return Cured(kept, dataclasses.replace(best, steps=kept))
+    return Cured(kept, dataclasses.replace(best, steps=kept)), hidden
+
+
+def _helps(trial: Trial) -> bool:
+    return trial.verdict == "helps" and bool(trial.steps)
+
+
+def _beside(
+    seen: Observation, findings: list[Finding], kept: tuple[Step, ...], best: Trial,
+    left: Callable[[], float], tell: Callable[[str], None],
+) -> tuple[tuple[Step, ...], Trial]:  # fmt: skip
+    """Add the cures of further findings that were measured to help beside the first."""
+    for finding in findings:
+        trial = finding.trial
+        if trial is None or finding.severity == "info" or not _helps(trial) or left() <= 0:
+            continue
+        if clash(kept, trial.steps):
+            continue
+        tell(f"adding the cure of {finding.code}")
+        before = seen.kept.get(key_of(kept), [])
+        base = changed(seen.bench.task, kept)
+        gains = attempt(seen, trial.steps, left, "", base, before) if before else None
+        if gains is not None and limits(gains):
+            both = attempt(seen, (*kept, *trial.steps), left)
+            if both is not None and both.skill_after > best.skill_after:
+                kept, best = (*kept, *trial.steps), both
+    return kept, best
+
+
+def _again(
+    seen: Observation, kept: tuple[Step, ...], left: Callable[[], float],
+    tell: Callable[[str], None],
+) -> list[Finding]:  # fmt: skip
+    """A diagnosis of the cured copy."""
+    from thalweg.diagnose.verdicts import verdicts
+
+    try:
+        bench = Bench(changed(seen.bench.task, kept), seen.bench.risk.device, seen.bench.seed,
+                      like=seen.bench)  # fmt: skip
+        copy = static(bench)
+        moving(copy, max(REASON, left() / 2), tell)
+        return verdicts(copy, left, tell)[0]
+    except (ValueError, TypeError, RuntimeError):
+        return []
 
 
 def clash(kept: tuple[Step, ...], new: tuple[Step, ...]) -> bool:

@@ -102,21 +102,24 @@ def _twice(bench: Bench, batch: Any) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def moving(seen: Observation, seconds: float, progress: Callable[[str], None]) -> None:
+def moving(
+    seen: Observation, seconds: float, progress: Callable[[str], None], fixed: int | None = None
+) -> None:
     """The short runs: the recipe under its first seed, curvature, noise, and a sweep of rates.
 
     Args:
         seen: Filled in place.
         seconds: For all of diagnosing; a third of it is spent here.
         progress: Told what is being done.
+        fixed: Gradients of each run, instead of what the seconds allow.
     """
     bench = seen.bench
     begun = time.monotonic()
     seen.per_gradient = _cost(bench)
-    share = seconds / 30  # a run may take: some 24 runs fit, the rest is for looks and reads
+    share = seconds / 24  # a run may take: most suspicions are cleared by a single one
     longest = max(20, int(share / max(1e-6, seen.per_gradient)))
     whole = bench.gradients(bench.task.recipe.epochs)
-    seen.evaluations = min(whole, longest, 4000)
+    seen.evaluations = min(whole, fixed or min(longest, 4000))
     seen.epochs = seen.evaluations / bench.per_epoch
     seen.whole = seen.evaluations >= whole
     progress("training by your own recipe")
@@ -140,11 +143,13 @@ def moving(seen: Observation, seconds: float, progress: Callable[[str], None]) -
 
 
 def _cost(bench: Bench) -> float:
-    """Seconds of one gradient, from a handful."""
-    bench.walk(bench.seed, 2, looks=0)
-    begun = time.monotonic()
-    bench.walk(bench.seed, 5, looks=0)
-    return (time.monotonic() - begun) / 5
+    """Seconds of one gradient, from a few handfuls: the least, as others may load the machine."""
+    costs = []
+    for _ in range(3):
+        begun = time.monotonic()
+        bench.walk(bench.seed, 5, looks=0)
+        costs.append((time.monotonic() - begun) / 5)
+    return min(costs)
 
 
 def _modes(seen: Observation, model: Any) -> None:

@@ -110,7 +110,7 @@ def _verdict(
 
     def skill(judge: Any, value: float, start: float) -> float:
         if measure == "balanced accuracy":
-            classes = max(2, len(ours.shares))
+            classes = max(2, sum(share > 0 for share in ours.shares))
             return (value - 1 / classes) / (1 - 1 / classes) if math.isfinite(value) else 0.0
         return max(-1.0, judge.skill(value, start))
 

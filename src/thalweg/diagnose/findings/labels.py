@@ -75,7 +75,7 @@ def _contradicted(seen: Observation, data: Resident, target: Tensor) -> list[int
         train = data.take(rest)
         part = Bench(dataclasses.replace(task, train=train), seen.bench.risk.device,
                      seen.bench.seed)  # fmt: skip
-        walk = part.walk(seen.bench.seed, part.gradients(min(seen.epochs, 5)), looks=1, keep=True)
+        walk = part.walk(seen.bench.seed, part.gradients(min(seen.epochs, 10)), looks=1, keep=True)
         if walk.diverged or walk.model is None:
             return None
         with evaluating(walk.model):

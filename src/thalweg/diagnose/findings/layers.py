@@ -12,7 +12,6 @@ from thalweg.records_diagnosis import Step
 SILENT = 0.25
 SATURATED = 0.5
 SHRINKS, GROWS = 1e-2, 1e2
-MODES = 0.1  # of the loss of a constant answer
 
 
 def dead_units(seen: Observation) -> Suspicion | None:
@@ -143,42 +142,3 @@ def exploding_gradient(seen: Observation) -> Suspicion | None:
             derivation="A step a thousand times the usual one undoes a thousand of them.",
         )
     return None
-
-
-def norm_misuse(seen: Observation) -> Suspicion | None:
-    """Stored statistics that do not fit the data."""
-    train, held = seen.train_mode_loss, seen.eval_mode_loss
-    model = seen.walks[0].model if seen.walks else None
-    if model is None or not (math.isfinite(train) and held == held):
-        return None
-    from torch import nn
-
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    scale = abs(seen.bench.judge.floor_loss)
-    scale = scale if math.isfinite(scale) and scale > 0 else max(abs(train), 1e-6)
-    gap = (held - train) / scale
-    if not norms or not gap > MODES:
-        return None
-    cures: list[tuple[Step, ...]] = []
-    if any(m.momentum is not None and not 0.02 <= m.momentum <= 0.5 for m in norms) or any(
-        m.eps > 1e-2 for m in norms
-    ):
-        cures.append((step("batch_statistics", "running averages at rate 0.1"),))
-    cures.append((step("group_norm", "group normalisation"),))
-    size = seen.bench.settings.batch_size or seen.bench.risk.train.n
-    if size < 16 and seen.bench.risk.train.n >= 64:
-        cures.append((step("larger_batch", "batches of 32", batch_size=32),))
-    return Suspicion(
-        "norm-misuse",
-        "Batch normalisation answers differently when evaluated",
-        f"With statistics of the batch the held-out loss is {train:.4g}, with the stored ones "
-        f"{held:.4g}.",
-        "Use larger batches or another normalisation, and let stored statistics follow the data.",
-        tuple(cures),
-        measured=gap,
-        threshold=MODES,
-        derivation="Difference over the loss of a constant answer: a tenth of all there is to gain "
-        "is lost by changing the mode.",
-        where=next((n for n, m in model.named_modules() if m is norms[0]), ""),
-        evidence={"batch size": float(size)},
-    )

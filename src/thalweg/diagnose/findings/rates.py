@@ -51,7 +51,7 @@ def lr_too_high(seen: Observation) -> Suspicion | None:
            else f"Rate {best:.2g} ends lower."),
         f"Lower the rate to about {_rate(best):g}.",
         tuple((step("recipe", f"learning rate {r:g}", lr=r),) for r in rates),
-        severity="error" if fails else "warning",
+        severity="error" if seen.diverged else "warning",
         measured=lr,
         threshold=found.failing if math.isfinite(found.failing) else None,
         derivation="Smallest rate of a geometric ladder of short runs that ends above its start; "
@@ -99,13 +99,14 @@ def batch_noise(seen: Observation) -> Suspicion | None:
     if not ratio > 8:
         return None
     larger = min(64, n // 4)
+    sizes = dict.fromkeys((larger, min(larger, 8 * size)))
     return Suspicion(
         "batch-noise",
         "Small batches make steps noisy",
         f"The gradient noise scale is {'beyond measure' if math.isinf(scale) else f'{scale:.3g}'} "
         f"samples, batches hold {size}: a step is mostly noise.",
         f"Use batches of about {larger} (or lower the rate).",
-        ((step("larger_batch", f"batches of {larger}", batch_size=larger),),),
+        tuple((step("larger_batch", f"batches of {b}", batch_size=b),) for b in sizes),
         measured=size,
         threshold=scale / 8 if math.isfinite(scale) else None,
         derivation="Noise and signal of a step are equal at a batch of tr Σ/|G|²; at an eighth of "

@@ -1,0 +1,151 @@
+"""Which suspicions hold? Each remedy is tried; what gains is raised, most important first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from thalweg.diagnose import FINDINGS
+from thalweg.diagnose.cure import clash
+from thalweg.diagnose.observation import Observation
+from thalweg.diagnose.suspect import Suspicion
+from thalweg.diagnose.symptoms import symptoms
+from thalweg.diagnose.trial import attempt, limits
+from thalweg.records_diagnosis import SEVERITIES, Finding, Step, Trial
+
+NOTHING = 0.1  # of skill: a training worth less does not work
+TIED = 0.8  # of the largest gain: the cause, which stands first in the registry, goes first
+
+
+def verdicts(
+    seen: Observation, left: Callable[[], float], tell: Callable[[str], None]
+) -> tuple[list[Finding], list[str]]:
+    """Ask every detector, try every remedy.
+
+    Args:
+        seen: The task as it is.
+        left: Seconds left.
+        tell: Told what is being done.
+
+    Returns:
+        Findings in order, and a line for every suspicion that a trial cleared.
+    """
+    raised: list[Finding] = []
+    cleared: list[str] = []
+    plain: set[str] = set()
+    open_: list[Suspicion] = []
+    for code in FINDINGS.names():
+        seen.errors.clear()
+        suspicion = FINDINGS.load(code)(seen)
+        if suspicion is None:
+            continue
+        tell(f"suspected: {suspicion.title.lower()}; trying the remedy")
+        trial = _best_trial(seen, suspicion, left)
+        if suspicion.plain or limits(trial):
+            if limits(trial) and seen.skill < NOTHING:
+                suspicion = dataclasses.replace(suspicion, severity="error")
+            raised.append(_finding(suspicion, trial))
+            plain |= {code} if suspicion.plain else set()
+        else:
+            open_.append(suspicion)
+            cleared.append(_cleared(suspicion, trial, seen.errors))
+    if not raised and seen.skill < NOTHING:
+        tell("no single remedy helps: trying them together")
+        raised = _jointly(seen, open_, left)
+        found = {f.code for f in raised}
+        cleared = [line for line in cleared if line.partition(":")[0] not in found]
+    names = FINDINGS.names()
+    top = max((f.trial.gain.value for f in raised if f.trial is not None), default=0.0)
+
+    def rank(finding: Finding) -> tuple[int, bool, int]:
+        gain = finding.trial.gain.value if finding.trial is not None else top
+        behind = gain < TIED * top
+        return SEVERITIES.index(finding.severity), behind, names.index(finding.code)
+
+    return symptoms(seen, sorted(raised, key=rank), plain, left, tell), cleared
+
+
+def _best_trial(seen: Observation, suspicion: Suspicion, left: Callable[[], float]) -> Trial | None:
+    best: Trial | None = None
+    for steps in suspicion.cures:
+        if best is not None and left() <= 0:
+            break
+        trial = attempt(seen, steps, left, suspicion.measure)
+        if trial is None:
+            continue
+        if best is None or trial.skill_after > best.skill_after:
+            best = trial
+        if limits(best):
+            break
+    return best
+
+
+def _finding(suspicion: Suspicion, trial: Trial | None) -> Finding:
+    steps = () if trial is None else trial.steps
+    why = f"{suspicion.code}: {suspicion.title}"
+    if trial is not None:
+        steps = tuple(dataclasses.replace(one, why=why) for one in steps)
+        trial = dataclasses.replace(trial, steps=steps)
+    return Finding(
+        code=suspicion.code,
+        severity=suspicion.severity,
+        title=suspicion.title,
+        message=suspicion.message,
+        where=suspicion.where,
+        measured=_number(suspicion.measured),
+        threshold=_number(suspicion.threshold),
+        derivation=suspicion.derivation,
+        evidence={k: float(v) for k, v in suspicion.evidence.items() if v == v},
+        remedy=suspicion.remedy,
+        settle=suspicion.settle,
+        trial=trial,
+    )
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _cleared(suspicion: Suspicion, trial: Trial | None, errors: list[str]) -> str:
+    if trial is None:
+        why = f" ({errors[0]})" if errors else ""
+        return f"{suspicion.code}: {suspicion.message} The remedy could not be tried{why}."
+    return (
+        f"{suspicion.code}: {suspicion.message} Tried ({trial.change}): {trial.verdict}, skill "
+        f"{trial.skill_before:.3f} before and {trial.skill_after:.3f} after."
+    )
+
+
+def _jointly(
+    seen: Observation, suspicions: list[Suspicion], left: Callable[[], float]
+) -> list[Finding]:
+    """Where several faults hide each other: all cures at once, then without each in turn.
+
+    Those without which the rest does not work are raised, with the trial of all that are needed.
+    """
+    chosen: list[tuple[Suspicion, tuple[Step, ...]]] = []
+    taken: tuple[Step, ...] = ()
+    for suspicion in suspicions:
+        if suspicion.cures and not clash(taken, suspicion.cures[0]):
+            chosen.append((suspicion, suspicion.cures[0]))
+            taken = (*taken, *suspicion.cures[0])
+    if len(chosen) < 2:
+        return []
+    best = attempt(seen, taken, left)
+    if best is None or not limits(best):
+        return []
+    needed = chosen
+    for one in reversed(chosen):  # from symptom to cause
+        rest = [other for other in needed if other is not one]
+        if not rest or left() <= 0:
+            break
+        without = attempt(seen, tuple(s for _, steps in rest for s in steps), left)
+        if (
+            without is not None
+            and limits(without)
+            and (without.skill_after >= 0.95 * best.skill_after)
+        ):
+            needed, best = rest, without
+    return [
+        _finding(dataclasses.replace(suspicion, severity="error"), best) for suspicion, _ in needed
+    ]
