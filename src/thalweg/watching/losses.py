@@ -18,7 +18,6 @@ class Losses:
     width: int = 1
     count: int = 0
     bad: int = 0  # losses that were NaN or infinite
-    first_bad: int = -1
     _sum: float = 0.0
     _held: int = 0
 
@@ -27,8 +26,6 @@ class Losses:
         self.count += 1
         if not math.isfinite(value):
             self.bad += 1
-            if self.first_bad < 0:
-                self.first_bad = self.count
             return
         if len(self.opening) < OPENING:
             self.opening.append(value)

@@ -15,12 +15,15 @@ from thalweg.watching import DETECTORS, sinks
 from thalweg.watching.clock import Clock, now
 from thalweg.watching.history import History, look
 from thalweg.watching.ledger import Reading
+from thalweg.watching.losses import OPENING
 from thalweg.watching.outside import Outside
 from thalweg.watching.sight import Sight
 from thalweg.watching.wrappers import eager, inner_model, inner_optimizer
 
 HELD = 4096  # losses that wait on a device before they are averaged
 KEEP = 64
+DEAR = 0.1  # of the budget may go into keeping losses
+COLD = 2.0  # between a model's kernels the same lines run about half as fast as in a loop
 
 
 class Watch:
@@ -55,8 +58,9 @@ class Watch:
         self._outside = Outside()
         self._closed = False
         self._clock = Clock(budget, 0.0, None)
-        self._post = self._optimizer.register_step_post_hook(self._after)
-        self._clock.idle = self._cost_of_nothing()
+        self._skip, self._stride, self._given, self._pace = 0, 1, 0, 1
+        self._clock.idle, self._dear = self._costs()
+        self._post = self._optimizer.register_step_post_hook(self._hook())
         self._clock.every = every
         self._open()
 
@@ -65,9 +69,13 @@ class Watch:
     def loss(self, value: Any) -> Any:
         """Hand over the loss of a step (or of each part of an accumulated one); returned as it is.
 
-        Nothing is read from the device here.
+        Nothing is read from the device here. Where steps are so short that keeping every loss
+        would be felt, after the first ones only every few are kept.
         """
-        if not self._closed:
+        self._skip -= 1
+        if self._skip <= 0 and not self._closed:
+            self._skip = self._stride if self._given >= OPENING else 1
+            self._given += 1
             kept = value.detach() if isinstance(value, Tensor) else float(value)
             self._losses.append(kept.mean() if isinstance(kept, Tensor) and kept.dim() else kept)
             if len(self._losses) >= HELD:
@@ -120,24 +128,48 @@ class Watch:
     def __str__(self) -> str:
         return sinks.words(self.history, self.findings, self.overhead, self.notes)
 
-    def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """The hook after every step; a plain step costs it one look at the clock."""
+    def _hook(self) -> Callable[[Any, Any, Any], None]:
+        """The hook after every step; a plain step costs it a countdown."""
+        left = 1
+
+        def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                left = self._turn(args, kwargs)
+
+        return after
+
+    def _turn(self, args: Any, kwargs: Any) -> int:
+        """Read the clock, or go on with a look; after how many steps to come again."""
         if self._sight is not None:
             self._looked(self._sight, args, kwargs)
-        elif self._clock.tick():
-            self._open()
+            self._pace = 1
+        else:
+            self._pace = self._clock.tick(self._pace)
+            if not self._pace:
+                self._open()
+                self._pace = 1
         if self._reading is not None:
             self._settle()
+            self._pace = 1
+        return self._pace
 
-    def _cost_of_nothing(self) -> float:
-        """Seconds of a hook that does nothing, measured."""
+    def _costs(self) -> tuple[float, float]:
+        """Seconds of a plain step's hook and of a loss that is kept, measured."""
+        value, hook, self._stride = torch.zeros(()), self._hook(), 1
         self._clock.due = math.inf
         begun = now()
         for _ in range(KEEP):
-            self._after(self._optimizer, (), {})
-        cost = (now() - begun) / KEEP
+            hook(self._optimizer, (), {})
+        middle = now()
+        for _ in range(KEEP):
+            self.loss(value)
+        costs = COLD * (middle - begun) / KEEP, COLD * (now() - middle) / KEEP
+        self._losses.clear()
+        self._given, self._pace = 0, 1
         self._clock.reset()
-        return cost
+        return costs
 
     def _open(self) -> None:
         at = now()
@@ -164,6 +196,7 @@ class Watch:
         self._clock.own += now() - at
         if complete:
             self._clock.close(2)
+            self._stride = self._clock.stride(self._dear, DEAR)
 
     # Losses wait as they are, on their device
 

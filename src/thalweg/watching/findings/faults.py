@@ -37,7 +37,7 @@ def nonfinite_values(seen: History) -> Finding | None:
     if bad is not None:
         kind, where = _first(bad)
     before = seen.sound
-    at = f"At step {bad.step}" if bad is not None else f"At loss number {seen.losses.first_bad}"
+    at = f"At step {bad.step}" if bad is not None else f"By step {seen.steps}"
     said = f"{at} {kind} {'are' if kind.endswith('s') and kind != 'loss' else 'is'} NaN or infinite"
     said += f", first in '{where}'." if where not in ("loss", kind) else "."
     evidence: dict[str, float] = {}

@@ -11,7 +11,7 @@ from thalweg.watching.history import History, median
 SURE = 4.0  # standard errors: by chance once in 30,000 questions
 LOST = 0.5
 MOVES = 0.01
-STEPS = 200  # before anything is said of a loss that stands still
+STEPS, LOSSES = 200, 40  # before anything is said of a loss that stands still
 STALL = 0.05
 LEFT = 0.1
 SPLIT = 9.0  # noise over signal
@@ -20,7 +20,7 @@ SPLIT = 9.0  # noise over signal
 def lr_too_high(seen: History) -> Finding | None:
     """The loss ends above where it starts, or weights are rewritten every few steps."""
     fallen = seen.losses.fallen()
-    if fallen < -SURE and seen.losses.count >= 50:
+    if fallen < -SURE and seen.losses.count >= LOSSES:
         start, end = seen.losses.start()[0], seen.losses.quarter()[0]
         return Finding(
             "lr-too-high", "warning",
@@ -86,11 +86,9 @@ def lr_too_low(seen: History) -> Finding | None:
     reach = ratio * steps
     if not 0 < reach < MOVES or len(seen.looks) < 3:  # 0: no gradient, another finding
         return None
-    if seen.total is None and not (
-        seen.steps >= STEPS and seen.losses.count >= STEPS and seen.losses.fallen() < SURE
-    ):
+    if seen.total is None and not (_long(seen) and seen.losses.fallen() < SURE):
         return None  # fine-tuning moves little and well: the loss must stand still, too
-    if seen.total is not None and seen.losses.count >= STEPS and seen.losses.fallen() > SURE:
+    if seen.total is not None and _long(seen) and seen.losses.fallen() > SURE:
         return None
     span = "planned" if seen.total is not None else "so far"
     return Finding(
@@ -104,6 +102,11 @@ def lr_too_low(seen: History) -> Finding | None:
         "size leaves a network much as it was.",
         remedy="Raise the learning rate by 10 to 100.", settle=TRIAL,
     )  # fmt: skip
+
+
+def _long(seen: History) -> bool:
+    """Whether enough was seen of the loss to say that it stands still."""
+    return seen.steps >= STEPS and seen.losses.count >= LOSSES
 
 
 def noise_ratio(seen: History) -> tuple[float, float]:
@@ -126,7 +129,7 @@ def noise_ratio(seen: History) -> tuple[float, float]:
 def _stalled(seen: History) -> float:
     """Share of the whole fall that the last quarter brought; NaN before enough was seen."""
     losses = seen.losses
-    if losses.count < STEPS:
+    if not _long(seen):
         return math.nan
     (start, _), (before, a), (last, b) = losses.start(), losses.quarter(2), losses.quarter()
     if not math.isfinite(before - last) or before - last > 2 * math.hypot(a, b):
@@ -138,7 +141,7 @@ def plateau_or_saddle(seen: History) -> Finding | None:
     """A loss that has not fallen at all, though nothing else is wrong."""
     fallen = seen.losses.fallen()
     broken = seen.broken is not None or seen.losses.bad
-    if seen.losses.count < STEPS or broken or not -SURE <= fallen < 2:
+    if not _long(seen) or broken or not -SURE <= fallen < 2:
         return None
     start, end = seen.losses.start()[0], seen.losses.quarter()[0]
     if end < 0.9 * start:
@@ -147,7 +150,7 @@ def plateau_or_saddle(seen: History) -> Finding | None:
     return Finding(
         "plateau-or-saddle", "info",
         "The loss has not fallen",
-        f"After {seen.losses.count} losses the last quarter is at {end:.4g}; it began at "
+        f"After {seen.steps} steps the last quarter of the losses is at {end:.4g}; it began at "
         f"{start:.4g}. The gradient's norm is {norm:.3g}.",
         measured=fallen, threshold=2.0,
         evidence={"gradient norm": norm, "update over weight": update_ratio(seen)},
