@@ -1,4 +1,4 @@
-"""``thalweg race`` and ``thalweg demo``: what they ask of the race, print, and end with."""
+"""``thalweg race``: what it asks of the race, prints, and ends with."""
 
 from __future__ import annotations
 
@@ -94,13 +94,6 @@ def test_nothing_finished_ends_with_one(thalweg, stage, diverged):
     ended = thalweg("race", "digits")
     assert ended.code == 1
     assert "every run diverged" in ended.out
-
-
-def test_demo_races_digits_in_its_own_folder(thalweg, stage, tmp_path):
-    ended = thalweg("demo")
-    assert ended.code == 0
-    assert stage.asked["task"].name == "digits"
-    assert ended.out.strip().endswith(str(tmp_path / "thalweg-demo" / "report.html"))
 
 
 def test_interrupt_says_how_to_go_on(thalweg, stage):

@@ -15,7 +15,7 @@ from thalweg.registry import Member, Registry
 
 VERBS = Registry(
     "verb",
-    Member("demo", "thalweg.cli.demo:demo", "A first race on real digits: under a minute."),
+    Member("demo", "thalweg.cli.demo:demo", "The tour: diagnose, cure, race, train, report."),
     Member("race", "thalweg.cli.race:race", "Which optimiser and learning rate for this task?"),
     Member("diagnose", "thalweg.cli.diagnose:diagnose", "What limits this training, and a trial."),
     Member("train", "thalweg.cli.train:train", "Train with one optimiser; resumes bit for bit."),
