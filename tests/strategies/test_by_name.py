@@ -72,6 +72,14 @@ def test_each_strategy_runs_and_says_its_name(typed):
         ("--with sigma=1", "--with needs --strategy"),
         ("--strategy greedy --method easgd --workers 2", "do not go together"),
         ("--strategy adversarial", "needs an AdversarialPair"),
+        ("--strategy adversarial --with k=a", "k is 'a'; wanted a whole number"),
+        ("--strategy continuation --with sigma=abc", "sigma is 'abc'; wanted a number"),
+        ("--strategy continuation --with stages=2.5", "stages is 2.5; wanted a whole number"),
+        ("--strategy greedy --with fine_tune=1", "fine_tune is 1; wanted True or False"),
+        ("--strategy greedy --with stage_epochs=x", "stage_epochs is 'x'; wanted a number"),
+        ("--strategy curriculum --with scores=none.npy", "no .npy file of numbers"),
+        ("--strategy curriculum --with teacher=nowhere", "no directory of a training"),
+        ("--strategy majorise --optimizer adam", "leave out optimizer"),
     ],
 )
 def test_bad_input_is_one_line(typed, words, said):

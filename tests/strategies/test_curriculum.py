@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -155,3 +156,16 @@ def test_wrong_options_are_refused(task):
     with pytest.raises(ValueError, match="p_mix"):
         stochastic_curriculum(task, p_mix=2)
     assert Risk(task, "cpu").train.n == 96
+
+
+def test_scores_come_from_a_file_and_a_teacher_may_be_a_run(task, tmp_path):
+    np.save(tmp_path / "scores.npy", np.arange(96.0))
+    given = (torch.arange(96), tmp_path / "scores.npy")
+    runs = [curriculum(task, scores=s, epochs=1) for s in given]
+    taught = train(task, epochs=1)
+    runs += [curriculum(task, teacher=t, epochs=1) for t in (taught, taught.model())]
+    for one, other in (runs[:2], runs[2:]):
+        for a, b in zip(one.model().parameters(), other.model().parameters(), strict=True):
+            assert torch.equal(a, b)
+    with pytest.raises(ValueError, match=r"no \.npy file"):
+        curriculum(task, scores=str(tmp_path / "none.npy"), epochs=1)

@@ -115,3 +115,14 @@ def test_a_teacher_is_found_by_its_directory(maker, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="known: layers"):
         fitnets(task, teacher=task.model(), hint="middle", guided="layers.1")
     assert Distil(task.model(), 3.0, 4.0, 0.0).start == 4.0
+
+
+def test_a_teacher_of_other_classes_or_inputs_is_refused(maker):
+    task = maker()
+    for widths, said in (((6, 16, 4), "the same classes"), ((5, 16, 3), "cannot read task")):
+        with pytest.raises(ValueError, match=said):
+            fitnets(task, teacher=maker(widths).model(), epochs=1)
+    with pytest.raises(ValueError, match="temperature 0"):
+        fitnets(task, teacher=task.model(), temperature=0.0)
+    with pytest.raises(ValueError, match="start -1"):
+        fitnets(task, teacher=task.model(), start=-1.0)

@@ -74,7 +74,7 @@ def test_the_saddle_of_the_1_1_1_network_becomes_a_minimum_at_width_one():
 def test_continuation_passes_the_hills_at_which_descent_stops():
     f = one(lambda w: w * w / 20 + 1 - torch.cos(3 * w))
     start = torch.tensor([9.0], dtype=torch.float64)
-    solver = descend(0.05, 150)
+    solver = descend(0.05, 400)
     assert float(solver(f, start)) == pytest.approx(8.284, abs=1e-3)
     path = continuation(f, start, geometric(2.0, 0.01, 10), solver, n=40, rule="quadrature")
     assert abs(float(path[-1])) < 1e-6

@@ -42,7 +42,7 @@ def run(
 
 
 def check_options(strategy: str, given: Mapping[str, Any]) -> None:
-    """``ValueError`` for an unknown strategy, an option it has not, or one that it needs."""
+    """``ValueError`` for an unknown strategy or option, a missing one, or one of the wrong kind."""
     known = options_of(strategy)
     for name in given:
         if name not in known:
@@ -52,3 +52,29 @@ def check_options(strategy: str, given: Mapping[str, Any]) -> None:
     missing = [n for n, v in known.items() if v is inspect.Parameter.empty and n not in given]
     if missing:
         raise ValueError(f"{strategy} needs {', '.join(missing)}: give {missing[0]}=...")
+    parameters = inspect.signature(STRATEGIES.load(strategy)).parameters
+    for name, value in given.items():
+        kinds = [kind.strip() for kind in str(parameters[name].annotation).split("|")]
+        if set(kinds) <= set(_KINDS) and not any(_is(value, kind) for kind in kinds):
+            wanted = " or ".join(_KINDS[kind] for kind in kinds if kind != "None")
+            raise ValueError(f"{strategy}: {name} is {value!r}; wanted {wanted}.")
+
+
+# only options of plain kinds are checked here: others, such as modules, by the strategy itself
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "True or False",
+    "str": "a word",
+    "None": "nothing",
+}
+
+
+def _is(value: Any, kind: str) -> bool:
+    if kind == "None":
+        return value is None
+    if kind == "bool":
+        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, {"int": int, "float": (int, float), "str": str}[kind])

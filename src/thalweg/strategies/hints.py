@@ -84,7 +84,12 @@ def fitnets(
         raise ValueError("give both hint= (a module of the teacher) and guided= (of the student).")
     if task.forward != "pair":
         raise ValueError(f"task '{task.name}' takes whole batches; fitnets needs forward='pair'.")
-    wise = _teacher(teacher)
+    if not temperature > 0 or min(start, end) < 0:
+        raise ValueError(
+            f"temperature {temperature}, start {start}, end {end}; wanted > 0, >= 0 and >= 0."
+        )
+    wise = teacher_of(teacher)
+    _check_teacher(task, wise, seed)
     options = {"hint": hint, "guided": guided, "temperature": temperature, "start": start}
     options["end"] = end
     around = {k: v for k, v in training.items() if k in _SHARED}
@@ -293,8 +298,35 @@ def _follower(
     return Follower(student, guided, made.to(x.dtype))
 
 
-def _teacher(source: nn.Module | Run | str | Path) -> nn.Module:
-    """The teacher in evaluation mode without gradients: a copy."""
+def _check_teacher(task: Task, teacher: nn.Module, seed: int) -> None:
+    """``ValueError`` unless teacher and student answer a batch with scores of the same classes."""
+    risk = Risk(task, "cpu")
+    batch = risk.feed(seed, min(8, risk.train.n)).batch(0)
+    student = risk.model(seed).eval()
+    kinds = {p.dtype for p in student.parameters() if p.is_floating_point()}
+    teacher.to(device="cpu", dtype=kinds.pop() if len(kinds) == 1 else None)
+    try:
+        with torch.no_grad():
+            wise, mine = (risk.forward(model, batch) for model in (teacher, student))
+    except (RuntimeError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        raise ValueError(f"the teacher cannot read task '{task.name}': {line}") from error
+    if wise.shape != mine.shape or wise.ndim != 2 or wise.shape[1] < 2:
+        raise ValueError(
+            f"the teacher answers with {tuple(wise.shape)}, the student of task '{task.name}' with "
+            f"{tuple(mine.shape)}; fitnets needs scores (batch, classes) of the same classes."
+        )
+
+
+def teacher_of(source: nn.Module | Run | str | Path) -> nn.Module:
+    """A teacher in evaluation mode without gradients, a copy.
+
+    Args:
+        source: A trained module, a run, or a run's directory.
+
+    Raises:
+        ValueError: A directory without a training.
+    """
     if isinstance(source, str | Path):
         file = Path(source) / "train.json"
         if not file.is_file():

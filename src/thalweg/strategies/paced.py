@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from thalweg.records_training import Run
 from thalweg.risk import Risk, tree
 from thalweg.risk.order import generator
+from thalweg.strategies.hints import teacher_of
 from thalweg.strategies.pacing import PACING
 from thalweg.strategies.records import annotated, named, stage_folder
 from thalweg.strategies.scores import difficulty, ranks, take
@@ -26,8 +27,8 @@ MODES = ("sampling", "weighting")
 def curriculum(
     task: Task,
     *,
-    scores: Tensor | Sequence[float] | None = None,
-    teacher: nn.Module | None = None,
+    scores: Tensor | Sequence[float] | str | Path | None = None,
+    teacher: nn.Module | Run | str | Path | None = None,
     teacher_share: float = 0.25,
     pacing: str = "linear",
     order: str = "easy",
@@ -40,9 +41,10 @@ def curriculum(
 
     Args:
         task: Training data in memory.
-        scores: Difficulty of each training sample ``(n,)``; default: its loss under ``teacher``.
-        teacher: A trained model; default: one trained on the task for ``teacher_share`` of the
-            recipe's epochs (counted in ``settings["gradients before"]``).
+        scores: Difficulty of each training sample ``(n,)``, or a ``.npy`` file of it; default: its
+            loss under ``teacher``.
+        teacher: A trained model, a run or a run's directory; default: one trained on the task for
+            ``teacher_share`` of the recipe's epochs (``settings["gradients before"]``).
         teacher_share: See there.
         pacing: ``linear``, ``root`` or ``step``: the open share over the run.
         order: ``easy`` first, ``hard`` first (the control that must be run) or ``random``.
@@ -64,6 +66,8 @@ def curriculum(
             f"{', '.join(ORDERS)}; {', '.join(MODES)}."
         )
     options = {"pacing": pacing, "order": order, "mode": mode}
+    if not teacher_share > 0:
+        raise ValueError(f"teacher_share is {teacher_share}; wanted a number > 0.")
     found, spent = _scores(task, scores, teacher, teacher_share, seed, run, training)
     place = _places(task, found, order, seed)
     hooks = [*training.pop("hooks", ()), Curriculum(place, pacing, mode)]
@@ -74,8 +78,8 @@ def curriculum(
 def stochastic_curriculum(
     task: Task,
     *,
-    scores: Tensor | Sequence[float] | None = None,
-    teacher: nn.Module | None = None,
+    scores: Tensor | Sequence[float] | str | Path | None = None,
+    teacher: nn.Module | Run | str | Path | None = None,
     teacher_share: float = 0.25,
     levels: int = 5,
     p_mix: float = 0.2,
@@ -207,8 +211,8 @@ def _visited(training: Training, step: int) -> Tensor:
 
 def _scores(
     task: Task,
-    scores: Tensor | Sequence[float] | None,
-    teacher: nn.Module | None,
+    scores: Tensor | Sequence[float] | str | Path | None,
+    teacher: nn.Module | Run | str | Path | None,
     share: float,
     seed: int,
     run: str | Path | None,
@@ -228,8 +232,18 @@ def _scores(
                 **around,
             )
             teacher, spent = trained.model(), trained.evaluations
-        return difficulty(task, teacher, seed), spent
-    return torch.as_tensor(np.asarray(scores), dtype=torch.float64), spent
+        return difficulty(task, teacher_of(teacher), seed), spent
+    return torch.as_tensor(_read(scores), dtype=torch.float64), spent
+
+
+def _read(scores: Tensor | Sequence[float] | str | Path) -> np.ndarray:
+    """Numbers as they are, or from a ``.npy`` file."""
+    if not isinstance(scores, str | Path):
+        return np.asarray(scores)
+    try:
+        return np.load(scores, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"scores: {scores} is no .npy file of numbers ({error}).") from error
 
 
 def _places(task: Task, scores: Tensor, order: str, seed: int) -> Tensor:
