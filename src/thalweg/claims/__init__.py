@@ -275,6 +275,12 @@ CLAIMS = Registry(
         "sparse#s7",
     ),
     Member(
+        "convolutional-filters",
+        "thalweg.claims.sparse_filters:convolutional_filters",
+        "Sliding filters differ where atoms of patches repeat each other",
+        "sparse#s10",
+    ),
+    Member(
         "psd-one-pass",
         "thalweg.claims.amortised:psd_one_pass",
         "One pass of a PSD encoder is nearly optimal",

@@ -35,7 +35,7 @@ class AdmmOptions:
     tol: float = 1e-4
     iterations: int = 2000
     every: int = 10
-    rho: float = 10.0
+    rho: float = 4.0
     relaxation: float = 1.8
 
 

@@ -45,6 +45,15 @@ def mean_likeness(filters: np.ndarray) -> float:
     return float((found.sum() - np.trace(found)) / (K * (K - 1)))
 
 
+def nearest_likeness(filters: np.ndarray) -> float:
+    """`likeness` to the most similar other filter, mean over filters; NaN for a single one."""
+    if len(filters) < 2:
+        return float("nan")
+    found = likeness(filters)
+    np.fill_diagonal(found, 0.0)
+    return float(found.max(1).mean())
+
+
 def spectra(filters: np.ndarray, side: int = 64) -> Spectra:
     r"""Orientation, coherence and mean frequency of filters ``(K, c, a, b)``.
 
