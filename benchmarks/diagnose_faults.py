@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ class Fault:
     right: tuple[str, ...]
     bases: tuple[str, ...]
     plant: Callable[[Task, int], Task]
+    always: bool = False  # wrong even where the score does not show it
+    curable: bool = True  # by a change of the task: data that are lost stay lost
 
 
 def _data(task: Task, change: Callable[[Tensor], Tensor]) -> Task:
@@ -382,6 +385,118 @@ def stretched(task: Task, seed: int) -> Task:
     return _model(task, lambda model: Stretched(model, n))
 
 
+# ---------------------------------------------------------------- pairs, modes, shapes
+
+
+def unpaired(task: Task, seed: int) -> Task:
+    """Targets were shuffled apart from their inputs."""
+    (xt, yt), held = task.train, task.held_out
+    order = torch.randperm(len(yt), generator=torch.Generator().manual_seed(seed))
+    return replace(task, train=(xt, yt[order]), held_out=held)
+
+
+def other_units(task: Task, seed: int) -> Task:
+    """The training part was standardised, the held-out part was forgotten."""
+    xv, yv = task.held_out
+    return replace(task, held_out=(4 * xv + 8, yv))
+
+
+def trained_on(task: Task, seed: int) -> Task:
+    """The held-out part was cut from the training part without taking it out."""
+    xt, yt = task.train
+    return replace(task, held_out=(xt[: len(xt) // 3].clone(), yt[: len(yt) // 3].clone()))
+
+
+class Rows(nn.Module):
+    """An LSTM over the rows of an image, which reads its first axis as time."""
+
+    def __init__(self, side: int, first: bool) -> None:
+        super().__init__()
+        self.side = side
+        self.read = nn.LSTM(side, 48, batch_first=first)
+        self.head = nn.Linear(48, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        return self.head(self.read(x.reshape(len(x), -1, self.side))[0][:, -1])
+
+
+def rows_healthy(task: Task) -> Task:
+    """The twin of :func:`time_first`."""
+    side = math.isqrt(task.train[0][0].numel())
+    model = partial(Rows, side, True)
+    return _recipe(replace(task, model=model), optimizer="adam", lr=0.01, momentum=0.0)
+
+
+def time_first(task: Task, seed: int) -> Task:
+    """``batch_first`` was forgotten."""
+    side = math.isqrt(task.train[0][0].numel())
+    return replace(rows_healthy(task), model=partial(Rows, side, False))
+
+
+class Dropping(nn.Module):
+    """Drops inputs of the last layer by the function, which knows no mode."""
+
+    def __init__(self, model: nn.Sequential, p: float) -> None:
+        super().__init__()
+        self.body, self.head, self.p = model[:-1], model[-1], p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits."""
+        return self.head(F.dropout(self.body(x), self.p))
+
+
+def always_dropping(task: Task, seed: int) -> Task:
+    """``F.dropout`` without ``training=self.training``."""
+    return _model(task, lambda model: Dropping(model, 0.5))
+
+
+def drops_all(task: Task, seed: int) -> Task:
+    """The share to keep was given as the share to drop."""
+    return _model(task, lambda model: nn.Sequential(*list(model)[:-1], nn.Dropout(0.95), model[-1]))
+
+
+def decays_all(task: Task, seed: int) -> Task:
+    """Weight decay of 1, where 0.001 was meant."""
+    return _recipe(task, weight_decay=1.0)
+
+
+def softmax_over_samples(task: Task, seed: int) -> Task:
+    """``Softmax(dim=0)``."""
+    return _model(task, lambda model: nn.Sequential(model, nn.Softmax(0)))
+
+
+def no_activation(task: Task, seed: int) -> Task:
+    """The activations were forgotten between narrow layers."""
+
+    def change(model: nn.Module) -> nn.Module:
+        parts = [m for m in model.children() if not isinstance(m, nn.ReLU | nn.Tanh)]
+        return nn.Sequential(*parts)
+
+    return _model(task, change)
+
+
+def signs(task: Task, seed: int) -> Task:
+    """Targets -1 and 1 for a cross-entropy that wants 0 and 1, on the output's difference."""
+    (xt, yt), (xv, yv) = task.train, task.held_out
+    flat = replace(task, train=(xt, 2.0 * yt - 1), held_out=(xv, 2.0 * yv - 1))
+
+    def build() -> nn.Module:
+        return nn.Sequential(task.model(), nn.Linear(2, 1), nn.Flatten(0))
+
+    return replace(flat, model=build, loss=F.binary_cross_entropy_with_logits)
+
+
+def one_epoch(task: Task, seed: int) -> Task:
+    """One pass at a third of the rate."""
+    return _recipe(task, epochs=1, lr=task.recipe.lr / 3)
+
+
+def whole_batches(task: Task, seed: int) -> Task:
+    """One step a pass: all samples in a batch, and nothing else changed."""
+    return _recipe(task, batch_size=len(task.train[1]))
+
+
 _SYMMETRY = ("symmetric-init", "plateau-or-saddle")
 _VANISH = ("vanishing-gradient", "init-scale", "plateau-or-saddle")
 FAULTS = (
@@ -433,6 +548,28 @@ FAULTS = (
           "cifar-conv"), norm_of_two),
     Fault("stale batch statistics", ("norm-misuse",), ("digits-batchnorm", "cifar-conv"),
           stale_statistics),
+    Fault("targets shuffled apart", ("label-noise",), ("digits-relu", "digits-conv", "wine",
+          "cancer", "diabetes"), unpaired, curable=False),
+    Fault("held-out part in other units", ("held-out-shift",), FLAT, other_units, curable=False),
+    Fault("held-out part trained on", ("leaked-samples",), FLAT, trained_on, always=True,
+          curable=False),
+    Fault("time before samples", ("mixed-samples",), ("digits-relu",), time_first, curable=False),
+    Fault("dropout when evaluated", ("dropout-misuse",), ("digits-relu", "digits-tanh", "wine",
+          "cancer"), always_dropping, always=True),
+    Fault("dropout of 0.95", ("over-regularised",), ("digits-relu", "digits-tanh", "wine"),
+          drops_all),
+    Fault("weight decay of 1", ("over-regularised", "lr-too-high"), ("digits-relu", "digits-tanh",
+          "digits-conv", "cancer", "mnist-relu"), decays_all),
+    Fault("softmax over samples", ("mixed-samples", "loss-mismatch"), ("digits-relu",
+          "digits-conv", "wine"), softmax_over_samples, always=True),
+    Fault("no activation", ("linear-model",), ("digits-conv", "mnist-relu", "mnist-conv"),
+          no_activation),
+    Fault("one epoch", ("too-few-epochs", "lr-too-low"), ("digits-relu", "digits-tanh",
+          "diabetes", "letters-mlp"), one_epoch),
+    Fault("all samples in a batch", ("too-few-epochs", "lr-too-low", "sharp-minimum"),
+          ("digits-relu", "digits-tanh", "cancer"), whole_batches),
+    Fault("signs for probabilities", ("loss-mismatch",), ("cancer",), signs, always=True,
+          curable=False),
     Fault("scales inside the model", ("ill-conditioned", "input-scale"), ("digits-relu",
           "digits-tanh", "cancer", "diabetes"), stretched),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from thalweg.diagnose import pieces, wrapped
+from thalweg.diagnose import patched, pieces, wrapped
 from thalweg.risk import tree
 from thalweg.task import Task
 
@@ -97,6 +97,11 @@ def cross_entropy(task: Task) -> Task:
     return dataclasses.replace(task, loss=torch.nn.functional.cross_entropy, metric="accuracy")
 
 
+def squared_error(task: Task) -> Task:
+    """Learn numbers by squared errors, which are the criterion too."""
+    return dataclasses.replace(task, loss=torch.nn.functional.mse_loss, metric="loss")
+
+
 def fresh_weights(task: Task, scheme: str = "he") -> Task:
     """Draw the initial weights so that signals keep their size (``thalweg list``: he, glorot)."""
     return dataclasses.replace(task, model=partial(pieces.restarted, task.model, scheme))
@@ -136,6 +141,33 @@ def group_norm(task: Task) -> Task:
 def without_dropout(task: Task) -> Task:
     """No dropout."""
     return dataclasses.replace(task, model=partial(pieces.undropped, task.model))
+
+
+def dropout_in_training_only(task: Task) -> Task:
+    """Dropout that is off when the model is evaluated."""
+    return dataclasses.replace(task, model=partial(patched.modes_heeded, task.model))
+
+
+def batch_first(task: Task) -> Task:
+    """Recurrent and attention layers that take the first axis for samples."""
+    return dataclasses.replace(task, model=partial(patched.batches_first, task.model))
+
+
+def activations(task: Task) -> Task:
+    """A ReLU after every layer with weights but the last."""
+    return dataclasses.replace(task, model=partial(patched.activated, task.model))
+
+
+def aligned_held_out(task: Task) -> Task:
+    """Held-out inputs brought to the means and deviations of the training inputs."""
+    to = torch.cat(list(_train_inputs(task)))
+    parts: dict[str, Any] = {}
+    for name in ("held_out", "test"):
+        data = getattr(task, name)
+        if data is not None:
+            x, y = tuple(map(pieces.as_tensors, data))
+            parts[name] = (patched.like(x, to), y)
+    return dataclasses.replace(task, **parts)
 
 
 def class_weights(task: Task) -> Task:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thalweg.diagnose.bench import Bench
+from thalweg.diagnose.patched import moments
 from thalweg.risk import tree
 
 MOST = 4096  # samples read
@@ -38,6 +39,7 @@ class DataFacts:
     runs_expected: float = math.nan  # the same in a random order
     duplicated: float = 0.0  # share of held-out samples whose input is in the training part
     ordered: bool = False
+    shift: float = 0.0  # mean squared shift of held-out against training inputs, in variances
 
 
 def read(bench: Bench) -> DataFacts:
@@ -51,6 +53,7 @@ def read(bench: Bench) -> DataFacts:
         rows = torch.isfinite(inputs.flatten(1)).all(1)
         facts |= _moments(inputs[rows]) if bool(rows.any()) else {}
         facts["duplicated"] = _duplicated(bench, inputs)
+        facts["shift"] = _shift(bench, inputs)
     if isinstance(target, Tensor):
         facts |= _targets(bench, target)
     facts["ordered"] = risk.order_kind == "ordered"
@@ -154,6 +157,21 @@ def _order_real(bench: Bench, flat: Tensor) -> dict[str, float]:
         return {}
     z = (visited - visited.mean()) / visited.std(unbiased=False)
     return {"runs": float((z[1:] * z[:-1]).mean()), "runs_expected": 0.0}
+
+
+def _shift(bench: Bench, inputs: Tensor) -> float:
+    """How far held-out means and deviations lie from those of training, beyond chance."""
+    part = bench.risk.selection
+    batch = next(iter(part.chunks(min(MOST, part.n))))
+    held = batch[0] if bench.risk.task.forward == "pair" else batch
+    if not isinstance(held, Tensor) or held.shape[1:] != inputs.shape[1:] or len(held) < 16:
+        return 0.0
+    (mean, std), (to, spread) = (moments(x.detach().cpu()) for x in (inputs, held))
+    live = std > 0.1 * std.max().clamp(min=1e-300)
+    if not bool(torch.isfinite(mean).all() & torch.isfinite(to).all()) or not bool(live.any()):
+        return 0.0
+    square = ((to - mean) / std)[live].square() + ((spread - std) / std)[live].square()
+    return max(0.0, float(square.mean()) - 2 / len(held) - 2 / len(inputs))
 
 
 def _duplicated(bench: Bench, inputs: Tensor) -> float:

@@ -26,6 +26,8 @@ class Suspicion:
         evidence: Further numbers.
         settle: What would settle it.
         measure: What the trial compares: empty for the task's criterion.
+        worth: Of skill; what the remedy has to gain, as it costs something.
+        aside: A sign that other faults leave behind too: it stands behind those that gain as much.
     """
 
     code: str
@@ -42,6 +44,8 @@ class Suspicion:
     evidence: dict[str, float] = field(default_factory=dict)
     settle: str = ""
     measure: str = ""
+    worth: float = 0.0
+    aside: bool = False
 
 
 def step(cure: str, says: str, **arguments: object) -> Step:

@@ -118,7 +118,7 @@ def _verdict(
         (skill(ours, a, s), skill(theirs, b, s))
         for a, b, s in zip(before, after, starts, strict=False)
     ]
-    gain = interval([b - a for a, b in skills], _sampling(seen, skills))
+    gain = interval([b - a for a, b in skills], _sampling(seen, skills, measure))
     return Trial(
         change="; ".join(one.says for one in steps),
         steps=tuple(steps),
@@ -144,14 +144,24 @@ def _word(gain: Interval, new: list[Walk]) -> str:
     return "harms" if gain.high < 0 else "no difference"
 
 
-def _sampling(seen: Observation, skills: list[tuple[float, float]]) -> float:
+def _sampling(seen: Observation, skills: list[tuple[float, float]], measure: str = "") -> float:
     """Variance of a gain because held-out data are a sample: accuracies move in whole answers."""
+    if measure == "balanced accuracy":  # a mean over classes, the rare ones of few answers each
+        shares = [share for share in seen.bench.judge.shares if share > 0]
+        classes = max(2, len(shares))
+        moved = min(0.5, abs(sum(b - a for a, b in skills) / len(skills)) * (1 - 1 / classes))
+        n = min(seen.bench.risk.selection.n, 2048)
+        each = sum(moved * (1 - moved) / max(1.0, n * share) for share in shares)
+        return each / classes**2 / (1 - 1 / classes) ** 2
     if seen.bench.risk.metric != "accuracy":
         return 0.0
     n = min(seen.bench.risk.selection.n, 2048)
     scale = 1 - seen.bench.judge.floor
     gain = abs(sum(b - a for a, b in skills) / len(skills)) * scale
-    return (gain * (1 - gain)) / n / max(1e-9, scale) ** 2
+    floor = seen.bench.judge.floor
+    luck = 1 - min(1.0, max(0.0, sum(b for _, b in skills) / len(skills)))  # answers by guess
+    differ = gain + luck * 2 * floor * (1 - floor)  # guesses of two models are independent
+    return max(0.0, differ - gain * gain) / n / max(1e-9, scale) ** 2
 
 
 def interval(gains: list[float], extra: float = 0.0) -> Interval:

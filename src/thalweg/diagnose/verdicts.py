@@ -13,6 +13,7 @@ from thalweg.diagnose.symptoms import symptoms
 from thalweg.diagnose.trial import attempt, limits
 from thalweg.records_diagnosis import SEVERITIES, Finding, Step, Trial
 
+LAST = "below-reference"  # asked where no other finding says what is wrong
 NOTHING = 0.1  # of skill: a training worth less does not work
 TIED = 0.8  # of the largest gain: the cause, which stands first in the registry, goes first
 
@@ -34,18 +35,23 @@ def verdicts(
     cleared: list[str] = []
     plain: set[str] = set()
     open_: list[Suspicion] = []
+    aside: set[str] = set()
     for code in FINDINGS.names():
+        if code == LAST:
+            continue
         seen.errors.clear()
         suspicion = FINDINGS.load(code)(seen)
         if suspicion is None:
             continue
         tell(f"suspected: {suspicion.title.lower()}; trying the remedy")
         trial = _best_trial(seen, suspicion, left)
-        if suspicion.plain or limits(trial):
+        dear = trial is not None and trial.gain.value < suspicion.worth
+        if suspicion.plain or (limits(trial) and not dear):
             if limits(trial) and seen.skill < NOTHING:
                 suspicion = dataclasses.replace(suspicion, severity="error")
             raised.append(_finding(suspicion, trial))
             plain |= {code} if suspicion.plain else set()
+            aside |= {code} if suspicion.aside else set()
         else:
             open_.append(suspicion)
             cleared.append(_cleared(suspicion, trial, seen.errors))
@@ -54,13 +60,21 @@ def verdicts(
         raised = _jointly(seen, open_, left)
         found = {f.code for f in raised}
         cleared = [line for line in cleared if line.partition(":")[0] not in found]
+    if not raised:
+        unnamed = FINDINGS.load(LAST)(seen)
+        raised = [] if unnamed is None else [_finding(unnamed, None)]
     names = FINDINGS.names()
     top = max((f.trial.gain.value for f in raised if f.trial is not None), default=0.0)
 
-    def rank(finding: Finding) -> tuple[int, bool, int]:
+    def rank(finding: Finding) -> tuple[int, bool, bool, int]:
         gain = finding.trial.gain.value if finding.trial is not None else top
         behind = gain < TIED * top
-        return SEVERITIES.index(finding.severity), behind, names.index(finding.code)
+        return (
+            SEVERITIES.index(finding.severity),
+            behind,
+            finding.code in aside,
+            names.index(finding.code),
+        )
 
     return symptoms(seen, sorted(raised, key=rank), plain, left, tell), cleared
 

@@ -75,6 +75,7 @@ def input_scale(seen: Observation) -> Suspicion | None:
         "offset and ratio of variances multiply its condition number one to one.",
         where="inputs",
         evidence=evidence,
+        aside=worst.startswith("spread") and max(ratios["second moment"], ratios["offset"]) <= 1,
     )
 
 

@@ -72,7 +72,8 @@ def too_few_epochs(seen: Observation) -> Suspicion | None:
         measured=max(now - earlier, falling),
         threshold=0.05,
         derivation="A twentieth of the way in the last quarter: at that pace another quarter would "
-        "gain more than noise.",
+        "gain more than noise. Four times the time has to gain a tenth.",
+        worth=0.1,
         where="recipe",
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from thalweg.diagnose.observation import Observation
 from thalweg.diagnose.suspect import Suspicion, step
+from thalweg.diagnose.unbounded import unbounded
 from thalweg.risk.criterion import class_axis
 
 SAME = 1e-4
@@ -60,8 +61,8 @@ def loss_mismatch(seen: Observation) -> Suspicion | None:
             return math.nan
 
     tests: tuple[Callable[..., Suspicion | None], ...] = (
-        _broadcast, _one_unit, _twice_softmax, _scores_as_log, _twice_sigmoid, _reversed, _range,
-        _bounded_scores,
+        _broadcast, _one_unit, _twice_softmax, _scores_as_log, _twice_sigmoid, _reversed, _falls,
+        _range, _bounded_scores,
     )  # fmt: skip
     for test in tests:
         found = test(seen, output, target, loss)
@@ -218,6 +219,26 @@ def _reversed(seen: Observation, o: Tensor, t: Tensor, loss: Any) -> Suspicion |
         measured=right,
         threshold=wrong,
         derivation="A loss must be lower for the targets themselves than for shuffled ones.",
+    )
+
+
+def _falls(seen: Observation, o: Tensor, t: Tensor, loss: Any) -> Suspicion | None:
+    if o.shape != t.shape or not t.is_floating_point():
+        return None
+    slope = unbounded(loss, o, t)
+    if slope < 1e-3:
+        return None
+    data = seen.data
+    return _made(
+        "The loss can fall without bound",
+        f"Large answers lower the loss by {slope:.3g} a unit, forever; targets lie between "
+        f"{data.target_low:.3g} and {data.target_high:.3g}.",
+        "Use a loss that fits the targets: binary cross-entropy wants 0 to 1, other numbers want "
+        "squared or absolute errors.",
+        ((step("squared_error", "squared errors"),),),
+        measured=slope,
+        threshold=0.0,
+        derivation="A loss that measures errors has a lowest value.",
     )
 
 
