@@ -1,0 +1,153 @@
+"""What does one product with the Hessian or the Gauss-Newton matrix cost, in gradients?
+
+    OMP_NUM_THREADS=1 python benchmarks/surface_products.py [lenet transformer resnet] [--rounds 7]
+
+CPU seconds of this process on one thread, every method at its own best chunk size, all methods and
+the gradient interleaved; a figure is the median of paired ratios to the gradient. Set-up (tracing,
+kept graphs) stands apart, in gradients as well. Blocks are 8 vectors at once, the figure is for one
+of them. Every method's product is compared with that of plain double backward: ``off`` is the
+difference relative to its norm.
+
+Peers, where they are installed: curvlinops, hessian-eigenthings; PyHessian's product of one batch
+is the row "graph kept". Peers run under the attention kernel that can be differentiated twice;
+without it they fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from race_plain import keep, load
+from surface_problems import (
+    Batches,
+    Case,
+    Times,
+    best,
+    case,
+    cpu,
+    curvlinops,
+    eigenthings,
+    forward_over_reverse,
+    ggn_func,
+    gradient,
+    graph_kept,
+    interleaved,
+    loss,
+    plain_attention,
+    ratio,
+    twice_backward,
+)
+
+from thalweg.curvature import ggn, hessian
+
+BLOCK = 8
+
+
+def ours(operator: Callable[..., Any], engine: str) -> Callable[[Case, Batches], Times]:
+    """Our operator at one chunk size."""
+
+    def make(case: Case, batches: Batches) -> Times:
+        op = operator(case.model, loss, case.data, chunk=len(batches[0][0]), engine=engine)
+        return lambda v: op @ v
+
+    return make
+
+
+METHODS: dict[str, dict[str, Callable[[Case, Batches], Times]]] = {
+    "hessian": {
+        "double backward": twice_backward,
+        "graph kept": graph_kept,
+        "torch.func": forward_over_reverse,
+        "curvlinops": curvlinops("HessianLinearOperator"),
+        "hessian-eigenthings": eigenthings("HessianOperator"),
+        "thalweg graph": ours(hessian, "graph"),
+        "thalweg split": ours(hessian, "split"),
+    },
+    "ggn": {
+        "torch.func": ggn_func,
+        "curvlinops": curvlinops("GGNLinearOperator"),
+        "hessian-eigenthings": eigenthings("GGNOperator"),
+        "thalweg graph": ours(ggn, "graph"),
+        "thalweg split": ours(ggn, "split"),
+    },
+}
+BLOCKS = ("curvlinops", "thalweg split")  # those that multiply several vectors together
+
+
+def measure(name: str, rounds: int) -> dict[str, Any]:
+    problem = case(name)
+    g = torch.Generator().manual_seed(1)
+    many = torch.randn(problem.p, BLOCK, generator=g)
+    v = many[:, 0].contiguous()
+    size, plain = best(problem, lambda c, b: lambda: gradient(c, b))
+    unit = median(cpu(plain) for _ in range(5))
+    works: dict[str, Callable[[], Any]] = {"gradient": plain}
+    rows: dict[str, dict[str, Any]] = {"gradient": {"chunk": size, "seconds": unit}}
+    for kind, methods in METHODS.items():
+        exact = None
+        for method, make in methods.items():
+            key = f"{kind}: {method}"
+            made: dict[int, Times] = {}
+
+            def single(c: Case, b: Batches, make: Any = make, made: Any = made) -> Any:
+                times = made[len(b[0][0])] = plain_attention(lambda: make(c, b))()
+                return plain_attention(lambda: times(v))
+
+            def block(c: Case, b: Batches, made: Any = made) -> Any:
+                times = made[len(b[0][0])]
+                return plain_attention(lambda: times(many))
+
+            try:
+                size, works[key] = best(problem, single)
+            except ImportError as error:
+                print(f"{name:12} {key:32} left out: {error}")
+                continue
+            found = works[key]().detach().reshape(-1)
+            exact = found if exact is None else exact
+            off = float((found - exact).norm() / exact.norm())
+            rows[key] = {"chunk": size, "off": off, "set-up": _set_up(problem, make, size, v, unit)}
+            if method in BLOCKS:
+                size, works[f"{key}, blocks of {BLOCK}"] = best(problem, block)
+                rows[f"{key}, blocks of {BLOCK}"] = {"chunk": size, "off": off}
+    times = interleaved(works, rounds)
+    for key, row in rows.items():
+        share = BLOCK if key.endswith(f"blocks of {BLOCK}") else 1
+        each = [t / share for t in times[key]]
+        row |= {"seconds": median(each), "gradients": ratio(each, times["gradient"])}
+        text = f"{name:12} {key:44} {row['gradients']:6.2f} gradients, chunk {row['chunk']}"
+        if "set-up" in row:
+            text += f", set-up {row['set-up']:.1f}"
+        print(text + (f", off {row['off']:.1e}" if "off" in row else ""), flush=True)
+    return {"parameters": problem.p, "samples": len(problem.data[0]), "rounds": rounds,
+            "load": load(), "rows": rows}  # fmt: skip
+
+
+def _set_up(problem: Case, make: Any, size: int, v: Any, unit: float) -> float:
+    """The first product less a later one, in gradients."""
+    batches = problem.batches(size)
+    held: list[Times] = []
+
+    def first() -> None:
+        held.append(make(problem, batches))
+        held[0](v)
+
+    begin = cpu(plain_attention(first))
+    return max(0.0, begin - cpu(plain_attention(lambda: held[0](v)))) / unit
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=["lenet", "transformer", "resnet"])
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in given.names:
+        keep("surface_products", **{name: measure(name, given.rounds)})
+
+
+if __name__ == "__main__":
+    main()
