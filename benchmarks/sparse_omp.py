@@ -1,6 +1,6 @@
 """How fast is orthogonal matching pursuit? Ours beside SPAMS and scikit-learn.
 
-    THALWEG_DATA=... OMP_NUM_THREADS=1 python benchmarks/sparse_omp.py
+    THALWEG_DATA=... OMP_NUM_THREADS=1 python benchmarks/sparse_omp.py [ATOMS/K ...]
 
 Patches and dictionaries as in sparse_inference.py, k atoms a patch. One thread, process CPU time
 per sample in rounds that take turns, medians; compilation is timed apart. SPAMS takes the atom that
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -83,9 +84,14 @@ def work(m: int, k: int) -> dict[str, Any]:
 def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    results = {"machine": machine(), "threads": 1, "rounds": ROUNDS}
-    results["work"] = [work(m, k) for m, k in WORK]
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    wanted = [tuple(map(int, word.split("/"))) for word in sys.argv[1:]] or WORK
+    known = json.loads(RESULTS.read_text())["work"] if RESULTS.exists() else []
+    rows = {(row["atoms"], row["k"]): row for row in known}
+    for m, k in wanted:
+        rows[m, k] = work(m, k)
+        results = {"machine": machine(), "threads": 1, "rounds": ROUNDS}
+        results["work"] = [rows[key] for key in WORK if key in rows]
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

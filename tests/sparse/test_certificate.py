@@ -104,6 +104,29 @@ def test_k_sparse_codes_have_no_gap_and_converge_where_they_are_stationary():
     assert worse.converged.tolist() == [not row.any() for row in X]
 
 
+def test_verdict_on_k_sparse_codes_is_that_of_the_gradients_by_hand():
+    X, D, rng = problem(b=60)
+    D *= rng.uniform(0.5, 2.0, D.shape[1])
+    Z = encode(X, D, penalty=KSparse(4)).z.copy()
+    Z[10:20] *= 1 + 1e-7 * rng.standard_normal((10, 1))  # still within a tolerance of 1e-6
+    Z[20:30] *= 1.01  # not stationary on its support
+    for row in Z[30:45]:  # refitted on fewer atoms than allowed: others would help
+        row[np.flatnonzero(row)[2:]] = 0
+        on = np.flatnonzero(row)
+        row[on] = np.linalg.lstsq(D[:, on], X[30], rcond=None)[0]
+    Z[45:50, rng.permutation(30)[:6]] = 0.3  # over the budget
+    Z[50:55] = 0
+    expected = []
+    for x, z in zip(X, Z, strict=True):
+        c, used = abs(D.T @ (x - D @ z)), np.count_nonzero(z)
+        steep = c.max() if used < 4 else c[z != 0].max()
+        expected.append(bool(used <= 4 and steep <= 1e-6 * abs(D.T @ x).max()))
+    assert 0 < sum(expected) < len(expected)
+    for kind in (np.asarray, torch.tensor):
+        found = certify(kind(X), kind(D), kind(Z), penalty=KSparse(4), tol=1e-6).converged
+        np.testing.assert_array_equal(np.asarray(found), expected)
+
+
 def test_float32_codes_that_lose_the_tolerance_to_rounding_say_so():
     X, D, _ = problem()
     codes = encode(X.astype(np.float32), D, 0.2, tol=1e-12)

@@ -163,6 +163,23 @@ def test_lista_transform_is_the_networks_or_certified(data):
     np.testing.assert_allclose(exact.transform(X), expected.transform(X), atol=1e-3)
 
 
+def test_lista_is_scored_by_the_energy_of_its_codes_and_searched_over(data):
+    W, X = data
+    own = ListaEncoder(W, l1=0.2, steps=50, random_state=0).fit(X)
+    Z = own.transform(X)
+    energy = 0.5 * ((X - Z @ W) ** 2).sum(1) + 0.2 * np.abs(Z).sum(1)
+    assert own.score(X) == pytest.approx(-energy.mean(), rel=1e-12)
+    exact = ListaEncoder(W, l1=0.2, steps=50, random_state=0, tol=1e-10).fit(X)
+    assert exact.score(X) == pytest.approx(SparseCoder(W, l1=0.2).fit(X).score(X), rel=1e-8)
+    search = GridSearchCV(
+        ListaEncoder(W, l1=0.2, steps=1, random_state=0),
+        {"depth": [0, 5]},
+        cv=2,
+        error_score="raise",
+    ).fit(X)
+    assert search.best_params_ == {"depth": 5}  # all but untrained: more steps of ISTA are better
+
+
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [

@@ -12,6 +12,7 @@ from torch import Tensor
 from thalweg.records import Codes
 from thalweg.sparse.energy import Energy, relative
 from thalweg.sparse.inputs import Signals
+from thalweg.sparse.penalties.k_sparse import KSparse
 from thalweg.sparse.refitting import refitted
 from thalweg.sparse.solvers.base import SIDED, Options
 
@@ -78,9 +79,31 @@ class Sink:
         if found.gap is not None:
             gap = relative(found.gap, x)
             return gap, found.energy, gap <= self.options.tol
+        return None, found.energy, self._stationary(x, z, residual)
+
+    def _stationary(self, x: Tensor, z: Tensor, residual: Tensor | None) -> Tensor:
+        """Is the distance to stationarity within tolerance, as a share of the largest ``|dᵀx|``?"""
+        penalty = self.energy.penalty
+        if residual is None or not isinstance(penalty, KSparse):
+            return self._everywhere(x, z, residual)
+        from thalweg.sparse.solvers.kernels.residual import on_support
+
+        gradient, scale = x.new_empty(len(x)), x.new_empty(len(x))
+        used = torch.empty(len(x), dtype=torch.int64)
+        on_support(
+            self.atoms_in_rows.numpy(), x.numpy(), z.contiguous().numpy(), residual.numpy(),
+            gradient.numpy(), scale.numpy(), used.numpy(),
+        )  # fmt: skip
+        # with the budget used up only atoms in use count, and the scale is no less than on them
+        met = (used == penalty.k) & (gradient <= self.options.tol * scale)
+        if not bool(met.all()):
+            rest = ~met
+            met[rest] = self._everywhere(x[rest], z[rest], residual[rest])
+        return met
+
+    def _everywhere(self, x: Tensor, z: Tensor, residual: Tensor | None) -> Tensor:
         scale = self.energy.datafit.correlate(x).abs().amax(-1)
-        distance = self.energy.distance(x, z, residual)
-        return None, found.energy, distance <= self.options.tol * scale
+        return self.energy.distance(x, z, residual) <= self.options.tol * scale
 
     def _residual(self, x: Tensor, z: Tensor) -> Tensor | None:
         if x.device.type != "cpu":

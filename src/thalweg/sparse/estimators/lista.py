@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from thalweg.sparse.encoders.lista import LISTA
 from thalweg.sparse.estimators.base import CodeEstimator, codes_of, reachable, seed_of
 from thalweg.sparse.estimators.coder import SparseCoder
+from thalweg.sparse.inference import certify
 
 
 class ListaEncoder(CodeEstimator):
@@ -109,6 +110,18 @@ class ListaEncoder(CodeEstimator):
             return self.encoder_.encode(X).astype(X.dtype, copy=False)
         codes = self.encoder_.certified(X, reachable(self.tol, X))
         return codes_of(codes).astype(X.dtype, copy=False)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Minus the mean energy ``½‖x − zW‖² + l1 ‖z‖₁`` of the codes that `transform` gives.
+
+        Args:
+            X: Signals ``(b, n)``.
+            y: Ignored.
+        """
+        codes = self.transform(X)
+        X = self._signals(X, reset=False)
+        D = np.ascontiguousarray(self.components_.T, dtype=X.dtype)
+        return -float(certify(X, D, codes, self.l1).energy.mean())
 
     def gap(self, X: Any) -> np.ndarray:
         """Relative duality gap ``(b,)`` of the network's own codes.

@@ -47,7 +47,7 @@ def _with_gram(atoms: Tensor, inverse: Tensor, k: int, threads: int) -> Solve:
     from thalweg.sparse.solvers.threads import in_threads
 
     unit = atoms * inverse[:, None]
-    gram = (unit @ unit.mT).numpy()
+    gram, lengths = (unit @ unit.mT).numpy(), inverse.numpy()
 
     def solve(x: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor]:
         codes = x.new_zeros(len(x), len(atoms))
@@ -57,10 +57,10 @@ def _with_gram(atoms: Tensor, inverse: Tensor, k: int, threads: int) -> Solve:
         z, taken = codes.numpy(), steps.numpy()
 
         def part(rows: slice) -> None:
-            pursue(gram, products[rows], floors[rows], k, z[rows], taken[rows])
+            pursue(gram, products[rows], floors[rows], lengths, k, z[rows], taken[rows])
 
         in_threads(part, len(x), threads)
-        return codes.mul_(inverse), steps
+        return codes, steps
 
     return solve
 

@@ -67,6 +67,7 @@ def pursue(
     gram: np.ndarray,
     products: np.ndarray,
     floors: np.ndarray,
+    lengths: np.ndarray,
     k: int,
     codes: np.ndarray,
     steps: np.ndarray,
@@ -75,8 +76,8 @@ def pursue(
 
     ``gram (m, m)``, ``products = Dᵀx (b, m)``; choosing ends where every correlation is at most
     ``floors (b,)``, or where the best atom lies in the span of those taken. Writes ``codes (b, m)``
-    (zero on entry) and ``steps (b,)``. The Cholesky factor of the atoms taken grows by one row a
-    choice.
+    (zero on entry), each entry times its ``lengths (m,)``, and ``steps (b,)``. The Cholesky factor
+    of the atoms taken grows by one row a choice.
     """
     b, m = products.shape
     q, factor = np.empty(m), np.zeros((k, k))
@@ -117,5 +118,5 @@ def pursue(
                 for i in range(taken):
                     q[atoms[i]] = 0.0
         for i in range(taken):
-            codes[s, atoms[i]] = u[i]
+            codes[s, atoms[i]] = u[i] * lengths[atoms[i]]
         steps[s] = taken
