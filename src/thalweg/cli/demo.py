@@ -26,6 +26,7 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
 SEEDS = 3
 SECONDS = 40.0  # of work; starting Python and drawing the page take the rest of the minute
 DIAGNOSIS, RACE = 0.3, 0.3  # shares; the diagnosis takes up to as much again to put cures together
+EVALUATIONS = 200  # of each run of the diagnosis: fixed, so that a slow machine finds the same
 EPOCHS = 20.0
 FOLDER = "thalweg-demo"
 Line = tuple[str, ...]  # text, style, and one more for each level it is set in
@@ -110,7 +111,10 @@ def _diagnosis(
         return read(folder / RECORD)[0]  # pyrefly: ignore
     loaded = load_task(str(sick))
     with watching(progress, quiet) as watcher:
-        found = checkup(loaded, seconds=DIAGNOSIS * seconds, cure=True, progress=watcher, **common)
+        found = checkup(
+            loaded, seconds=DIAGNOSIS * seconds, evaluations=EVALUATIONS, cure=True,
+            progress=watcher, **common,
+        )  # fmt: skip
     return keep(replace(found, run=str(folder)), folder, loaded)
 
 

@@ -19,7 +19,7 @@ def network() -> nn.Module:
     layers: list[nn.Module] = [m for a, b in pairs for m in (nn.Linear(a, b), nn.ReLU())]
     model = nn.Sequential(*layers, nn.Linear(64, 10))
     for layer in model[::2]:
-        nn.init.normal_(layer.weight, std=0.4)  # fault 1: signals double from layer to layer
+        nn.init.normal_(layer.weight, std=0.8)  # fault 1: signals grow fourfold a layer
     return model
 
 

@@ -52,9 +52,8 @@ class Sight:
         floats = [row.tensor.dtype for row in rows if row.tensor.is_floating_point()]
         coarse = max(floats, key=lambda d: torch.finfo(d).eps, default=None)
         history.precision = str(coarse).removeprefix("torch.") if coarse else ""
-        history.wide = frozenset(
-            n.rpartition(".")[0] for n, p in parameters.items() if p.dim() > 1 and p[0].numel() > 1
-        )
+        wide = [n for n, p in parameters.items() if p.dim() > 1 and p.numel() > len(p)]
+        history.wide = frozenset(name.rpartition(".")[0] for name in wide)
         own = {id(row.tensor) for row in rows}
         outside.look({n: p for n, p in parameters.items() if id(p) not in own}, self.ledger)
 
@@ -81,6 +80,8 @@ class Sight:
         self.clock.own += now() - at
 
     def _before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if torch.compiler.is_dynamo_compiling():
+            return
         at = now()
         if self._first is None:
             self._reader.weights()

@@ -30,7 +30,6 @@ class Watch:
     """Watches one model and one optimiser; :func:`watch` makes it.
 
     Attributes:
-        notes: What could not be watched, and why.
         history: Everything measured so far.
     """
 
@@ -50,7 +49,7 @@ class Watch:
         self._model = weakref.ref(inner_model(model))
         self._log = sinks.sink(logger)
         self._tell, self._told = tell, set[str]()
-        self._layers, self.notes = eager(model)
+        self._layers, self._notes = eager(model)
         self.history = History(total=steps, optimizer=type(self._optimizer).__name__)
         self._losses: list[Any] = []
         self._sight: Sight | None = None
@@ -98,6 +97,16 @@ class Watch:
         """Share of the time that watching took so far, by its own clock."""
         return self._clock.share
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be watched, and why."""
+        if self._given > 2 * OPENING and not self.history.looks and not self.history.steps:
+            return *self._notes, (
+                "The optimiser's step called no hook (it is compiled, or never called): only the "
+                "loss was watched."
+            )
+        return self._notes
+
     def scalars(self) -> dict[str, float]:
         """The latest numbers by name, fit for any logger."""
         self._settle(wait=True)
@@ -134,6 +143,8 @@ class Watch:
 
         def after(optimizer: Any, args: Any, kwargs: Any) -> None:
             nonlocal left
+            if torch.compiler.is_dynamo_compiling():
+                return  # a compiled step: a countdown in it would be compiled anew at every step
             left -= 1
             if not left:
                 left = self._turn(args, kwargs)

@@ -10,6 +10,7 @@ from thalweg.watching.history import History, median
 
 SURE = 4.0  # standard errors: by chance once in 30,000 questions
 LOST = 0.5
+ARRIVED = 1e-3  # of the first gradients' norm: training is at its end
 MOVES = 0.01
 STEPS, LOSSES = 200, 40  # before anything is said of a loss that stands still
 STALL = 0.05
@@ -64,8 +65,9 @@ def _lr(seen: History) -> float:
 def lost_updates(seen: History) -> Finding | None:
     """Updates that are smaller than the spacing of the weights' numbers."""
     lost = median([k.lost for k in seen.recent()])
-    if not lost > LOST:
-        return None
+    norms = [k.norm for k in seen.looks]
+    if not lost > LOST or not median(norms[-5:]) > ARRIVED * median(norms[:5]):
+        return None  # where the gradient is gone, so are the updates
     return Finding(
         "lost-updates", "warning",
         "Updates are lost in rounding",
