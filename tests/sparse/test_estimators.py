@@ -16,7 +16,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from thalweg.sparse import DictionaryLearner, ListaEncoder, SparseCoder, encode
+from thalweg.sparse import (
+    DictionaryLearner,
+    ListaEncoder,
+    SparseCoder,
+    encode,
+    learn_dictionary,
+)
+from thalweg.sparse.storage import Dictionary
 
 
 @parametrize_with_checks(  # pyrefly: ignore
@@ -187,12 +194,24 @@ def test_lista_is_scored_by_the_energy_of_its_codes_and_searched_over(data):
         (SparseCoder(np.eye(9)), r"must have shape \(atoms, 8\)"),
         (SparseCoder(np.eye(8), l1=0.0), "positive"),
         (SparseCoder(np.eye(8), penalty="l3"), "l3"),
+        (SparseCoder(np.full((3, 8), np.nan)), "NaN"),
+        (SparseCoder(n_components=0), "number of atoms.*got 0"),
+        (DictionaryLearner(-1), "number of atoms.*got -1"),
         (ListaEncoder(np.eye(8), steps=0), "steps must be a whole number"),
     ],
 )
 def test_bad_settings_are_refused(data, estimator, message):
     with pytest.raises(ValueError, match=message):
         estimator.fit(data[1]).transform(data[1])
+
+
+def test_a_learned_dictionary_knows_its_orientation(data, tmp_path):
+    X = data[1]
+    learned = learn_dictionary(X, 8, 0.2, passes=1, seed=0)  # square: its shape would not tell
+    learned.save(tmp_path / "d.safetensors")
+    coder = clone(SparseCoder(Dictionary.load(tmp_path / "d.safetensors"), l1=0.2)).fit(X)
+    np.testing.assert_array_equal(coder.components_, learned.D.T)
+    np.testing.assert_array_equal(coder.transform(X), encode(X, learned.D, 0.2).z)
 
 
 def test_a_square_transposed_dictionary_is_caught(data):

@@ -185,7 +185,7 @@ def test_seconds_end_the_work_early():
         ({"X": np.zeros((0, 4))}, "nothing to learn from"),
         ({"X": np.full((9, 4), np.nan)}, "NaN or infinite"),
         ({"l1": 0.0}, "positive"),
-        ({"atoms": 0}, "m must be a whole number"),
+        ({"atoms": 0}, "number of atoms, must be a whole number of at least 1, got 0"),
         ({"passes": 0}, "passes and seconds must be positive"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"forgetting": -1.0}, "forgetting must be 0 or more"),

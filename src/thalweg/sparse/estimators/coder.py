@@ -8,7 +8,7 @@ import numpy as np
 
 from thalweg.sparse.estimators.base import ExactEstimator, codes_of
 from thalweg.sparse.estimators.learner import DictionaryLearner
-from thalweg.sparse.storage import check_orientation
+from thalweg.sparse.storage import Dictionary, check_orientation
 
 
 class SparseCoder(ExactEstimator):
@@ -18,8 +18,9 @@ class SparseCoder(ExactEstimator):
     array([[2., 0.]])
 
     Args:
-        dictionary: Atoms as rows ``(m, n)`` (scikit-learn's orientation), used as they are. None
-            learns unit-norm atoms at ``fit`` with `DictionaryLearner`'s defaults.
+        dictionary: Atoms as rows ``(m, n)`` (scikit-learn's orientation), used as they are; or a
+            `thalweg.sparse.storage.Dictionary`, which knows its orientation. None learns unit-norm
+            atoms at ``fit`` with `DictionaryLearner`'s defaults.
         l1: Weight of ``‖z‖₁`` against ``½‖x − zW‖²``.
         penalty: ``"l1"`` or ``"non-negative"``.
         tol: Relative duality gap every code is solved to (not below 1e-5 for float32 signals).
@@ -87,6 +88,8 @@ class SparseCoder(ExactEstimator):
 
 def given(dictionary: Any, X: np.ndarray) -> np.ndarray:
     """A dictionary in scikit-learn's orientation, checked against the signals."""
+    if isinstance(dictionary, Dictionary):
+        dictionary = np.asarray(dictionary.D).T
     components = np.array(dictionary, dtype=X.dtype, order="C")
     if components.ndim != 2 or components.shape[1] != X.shape[1]:
         hint = " (it looks transposed)" if components.shape[:1] == X.shape[1:] else ""

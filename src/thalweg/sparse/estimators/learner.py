@@ -58,6 +58,9 @@ class DictionaryLearner(ExactEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    def _atoms(self, X: np.ndarray) -> int:
+        return X.shape[1] if self.n_components is None else self.n_components
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from all signals, ``max_iter`` times each.
 
@@ -68,7 +71,7 @@ class DictionaryLearner(ExactEstimator):
         X = self._signals(X, reset=True)
         learned = learn_dictionary(
             X,
-            self.n_components or X.shape[1],
+            self._atoms(X),
             self.l1,
             penalty=self.penalty,
             passes=self.max_iter,
@@ -97,7 +100,7 @@ class DictionaryLearner(ExactEstimator):
         if learner is None:
             learner = OnlineLearner(
                 X.shape[1],
-                self.n_components or X.shape[1],
+                self._atoms(X),
                 self.l1,
                 penalty=self.penalty,
                 forgetting=self.forgetting,

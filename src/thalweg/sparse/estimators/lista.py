@@ -17,7 +17,8 @@ class ListaEncoder(CodeEstimator):
     """A trained LISTA network: approximate codes at the price of a few matrix products.
 
     Args:
-        dictionary: Atoms as rows ``(m, n)``; None learns them at ``fit``.
+        dictionary: Atoms as rows ``(m, n)``, or a `thalweg.sparse.storage.Dictionary`; None learns
+            them at ``fit``.
         l1: Weight of ``‖z‖₁`` against ``½‖x − zW‖²``.
         depth: Steps of the network after the first threshold.
         S_form: ``dense``, ``sparse`` or ``lowrank``, see `thalweg.sparse.LISTA`.

@@ -59,7 +59,7 @@ class OnlineLearner:
         device: torch.device | str = "cpu",
         threads: int | None = None,
     ) -> None:
-        for name, value in (("n", n), ("m", m)):
+        for name, value in (("n, the inputs,", n), ("m, the number of atoms,", m)):
             if int(value) != value or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         if not forgetting >= 0:
