@@ -164,7 +164,7 @@ def _perceptron(setting: Setting, widths: tuple[int, ...], activation: str, opti
         if optimizer == "sgd"
         else Recipe(optimizer="adam", lr=1e-3, batch_size=64)
     )
-    task = load_task("mnist", data=setting.folder("mnist"))
+    task = _mnist(setting)
     return replace(
         task, name="mnist-perceptron", model=partial(MLP, widths, activation), recipe=recipe
     )
@@ -172,7 +172,7 @@ def _perceptron(setting: Setting, widths: tuple[int, ...], activation: str, opti
 
 def _half(setting: Setting, start: int) -> Task:
     """Five classes from ``start`` on, named 0 to 4, for the lectures' LeNet."""
-    task = load_task("mnist", data=setting.folder("mnist"))
+    task = _mnist(setting)
 
     def kept(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         here = (part[1] >= start) & (part[1] < start + 5)
@@ -187,3 +187,10 @@ def _half(setting: Setting, start: int) -> Task:
         test=kept(task.test),
         recipe=Recipe(lr=0.02, momentum=0.9, batch_size=32),
     )
+
+
+def _mnist(setting: Setting) -> Task:
+    """MNIST, looked at on 500 held-out images along the way and on all test images at the end."""
+    task = load_task("mnist", data=setting.folder("mnist"))
+    x, y = task.held_out
+    return replace(task, held_out=(x[:500], y[:500]))
