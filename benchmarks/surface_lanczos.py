@@ -111,7 +111,7 @@ def rows(problem: Case) -> dict[str, dict[str, Row]]:
             times = plain_attention(lambda: make(c, b))()
             return plain_attention(lambda: times(first))
 
-        return best(problem, single)[0]
+        return best(problem, single).size
 
     peers: dict[str, Callable[[], Times]] = {}
     for name, make in (

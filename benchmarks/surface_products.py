@@ -78,47 +78,48 @@ METHODS: dict[str, dict[str, Callable[[Case, Batches], Times]]] = {
 BLOCKS = ("curvlinops", "thalweg split")  # those that multiply several vectors together
 
 
-def measure(name: str, rounds: int) -> dict[str, Any]:
+def measure(name: str, kind: str, rounds: int) -> dict[str, Any]:
     problem = case(name)
     g = torch.Generator().manual_seed(1)
     many = torch.randn(problem.p, BLOCK, generator=g)
     v = many[:, 0].contiguous()
-    size, plain = best(problem, lambda c, b: lambda: gradient(c, b))
-    unit = median(cpu(plain) for _ in range(5))
-    works: dict[str, Callable[[], Any]] = {"gradient": plain}
-    rows: dict[str, dict[str, Any]] = {"gradient": {"chunk": size, "seconds": unit}}
-    for kind, methods in METHODS.items():
-        exact = None
-        for method, make in methods.items():
-            key = f"{kind}: {method}"
-            made: dict[int, Times] = {}
+    plain = best(problem, lambda c, b: lambda: gradient(c, b))
+    unit = median(cpu(plain.work) for _ in range(5))
+    works: dict[str, Callable[[], Any]] = {"gradient": plain.work}
+    rows: dict[str, dict[str, Any]] = {"gradient": {"chunk": plain.size}}
+    exact = None
+    for method, make in METHODS[kind].items():
+        key = method
+        made: dict[int, Times] = {}
 
-            def single(c: Case, b: Batches, make: Any = make, made: Any = made) -> Any:
-                times = made[len(b[0][0])] = plain_attention(lambda: make(c, b))()
-                return plain_attention(lambda: times(v))
+        def single(c: Case, b: Batches, make: Any = make, made: Any = made) -> Any:
+            times = made[len(b[0][0])] = plain_attention(lambda: make(c, b))()
+            return plain_attention(lambda: times(v))
 
-            def block(c: Case, b: Batches, made: Any = made) -> Any:
-                times = made[len(b[0][0])]
-                return plain_attention(lambda: times(many))
+        def block(c: Case, b: Batches, made: Any = made) -> Any:
+            times = made[len(b[0][0])]
+            return plain_attention(lambda: times(many))
 
-            try:
-                size, works[key] = best(problem, single)
-            except ImportError as error:
-                print(f"{name:12} {key:32} left out: {error}")
-                continue
-            found = works[key]().detach().reshape(-1)
-            exact = found if exact is None else exact
-            off = float((found - exact).norm() / exact.norm())
-            rows[key] = {"chunk": size, "off": off, "set-up": _set_up(problem, make, size, v, unit)}
-            if method in BLOCKS:
-                size, works[f"{key}, blocks of {BLOCK}"] = best(problem, block)
-                rows[f"{key}, blocks of {BLOCK}"] = {"chunk": size, "off": off}
+        try:
+            chosen = best(problem, single)
+        except ImportError as error:
+            print(f"{name} {kind:8} {key:32} left out: {error}")
+            continue
+        works[key] = chosen.work
+        found = chosen.work().detach().reshape(-1)
+        exact = found if exact is None else exact
+        off = float((found - exact).norm() / exact.norm())
+        rows[key] = {"chunk": chosen.size, "off": off, "set-up": chosen.set_up / unit}
+        if method in BLOCKS:
+            wide = best(problem, block)
+            works[f"{key}, blocks of {BLOCK}"] = wide.work
+            rows[f"{key}, blocks of {BLOCK}"] = {"chunk": wide.size, "off": off}
     times = interleaved(works, rounds)
     for key, row in rows.items():
         share = BLOCK if key.endswith(f"blocks of {BLOCK}") else 1
         each = [t / share for t in times[key]]
         row |= {"seconds": median(each), "gradients": ratio(each, times["gradient"])}
-        text = f"{name:12} {key:44} {row['gradients']:6.2f} gradients, chunk {row['chunk']}"
+        text = f"{name} {kind:8} {key:32} {row['gradients']:6.2f} gradients, chunk {row['chunk']}"
         if "set-up" in row:
             text += f", set-up {row['set-up']:.1f}"
         print(text + (f", off {row['off']:.1e}" if "off" in row else ""), flush=True)
@@ -126,27 +127,16 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
             "load": load(), "rows": rows}  # fmt: skip
 
 
-def _set_up(problem: Case, make: Any, size: int, v: Any, unit: float) -> float:
-    """The first product less a later one, in gradients."""
-    batches = problem.batches(size)
-    held: list[Times] = []
-
-    def first() -> None:
-        held.append(make(problem, batches))
-        held[0](v)
-
-    begin = cpu(plain_attention(first))
-    return max(0.0, begin - cpu(plain_attention(lambda: held[0](v)))) / unit
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=["lenet", "transformer", "resnet"])
+    parser.add_argument("--kind", choices=tuple(METHODS), nargs="*", default=list(METHODS))
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.names:
-        keep("surface_products", **{name: measure(name, given.rounds)})
+        for kind in given.kind:
+            keep("surface_products", **{f"{name} {kind}": measure(name, kind, given.rounds)})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from thalweg.records import Record
+from thalweg.records_landscape import LineSlice, PlaneSlice
 from thalweg.registry import resolve
 
 
@@ -83,6 +84,8 @@ class SpectrumReport(Record):
     sigma: float = 0.0
     probes: int = 0
     steps: int = 0
+    lines: tuple[LineSlice, ...] = ()  # through these weights; equal lengths mean equal distances
+    plane: PlaneSlice | None = None
     products: int = 0
     engine: str = ""
     chunk: int | None = None

@@ -53,6 +53,9 @@ def spectrum(
         int, typer.Option(min=0, help="All eigenvalues up to so many parameters.")
     ] = 1000,
     layers: Annotated[bool, typer.Option("--layers/--no-layers", help="Layer by layer.")] = True,
+    landscape: Annotated[
+        bool, typer.Option("--landscape", help="The loss along three lines and over a plane.")
+    ] = False,
     float64: Annotated[bool, typer.Option("--float64", help="Double precision.")] = False,
     run: options.Run = None,
     device: options.Device = "auto",
@@ -104,6 +107,7 @@ def spectrum(
             probes=probes,
             steps=steps,
             layers=layers,
+            landscape=landscape,
             dense=dense,
             seed=seed,
             device=device,

@@ -19,6 +19,7 @@ from thalweg.curvature.gauss_newton import ggn
 from thalweg.curvature.hessians import hessian
 from thalweg.curvature.matrix import CurvatureOperator
 from thalweg.curvature.problem import Problem
+from thalweg.curvature.views import mean_loss, views
 from thalweg.linalg.density import Density
 from thalweg.linalg.estimates import trace
 from thalweg.linalg.lanczos import Eigenpairs, eigenvalues
@@ -50,6 +51,7 @@ def spectrum(
     probes: int = 6,
     steps: int = 50,
     layers: bool = True,
+    landscape: bool = False,
     dense: int = DENSE,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -72,6 +74,8 @@ def spectrum(
         probes: Random vectors of the density.
         steps: Products for each.
         layers: Whether to look at each layer.
+        landscape: Whether to look along three lines and over a plane around the weights: 232 values
+            of the loss; see :func:`thalweg.curvature.views.views`.
         dense: Parameters up to which *all* eigenvalues are computed instead of sampled.
         seed: Of fresh weights, samples and probes.
         device: Default ``"auto"``.
@@ -126,6 +130,11 @@ def spectrum(
     scale = max(abs(x) for x in ends.values.tolist()) or 1.0
     found_layers = _layers(op, tell, seed) if layers else ()
     total = _trace(op, values, density, found_layers)
+    lines, plane = (
+        views(problem, ends, seed, lambda done, of: tell("slices", done, of))
+        if landscape
+        else ((), None)
+    )
     grid, curve, stderr = _curve(density)
     notes = [*op.notes, *_cautions(op, operator, ends)]
     tell("done", 1, 1)
@@ -168,6 +177,8 @@ def spectrum(
         sigma=density.width(),
         probes=density.probes,
         steps=steps,
+        lines=lines,
+        plane=plane,
         products=ends.products + density.products + adam.products,
         engine=op.engine,
         chunk=op.chunk,
@@ -210,15 +221,6 @@ def is_quadratic(op: CurvatureOperator) -> bool:
     return bool(torch.isfinite(change).all()) and float((change - straight).norm()) <= tol * float(
         straight.norm() + 1e-30
     )
-
-
-def mean_loss(problem: Problem) -> float:
-    """Over all the data."""
-    total = 0.0
-    for index, (batch, share) in enumerate(problem.parts(None)):
-        with problem.steady(index), torch.no_grad():
-            total += share * float(problem.loss(problem.theta, batch))
-    return total
 
 
 class End(NamedTuple):

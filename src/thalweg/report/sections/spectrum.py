@@ -9,6 +9,7 @@ from thalweg.records_spectrum import Share, SpectrumReport
 from thalweg.report.axes import ticks
 from thalweg.report.figures import Figure, plotly_text
 from thalweg.report.numbers import clean, count, duration, significant
+from thalweg.report.sections.spectrum_views import views
 from thalweg.report.sheet import Sheet, fill
 
 NAMES = {
@@ -24,6 +25,7 @@ def draw(found: SpectrumReport) -> Sheet:
     figures = [density(found)] if found.grid else []
     if len(found.layers) > 1:
         figures.append(layers(found))
+    figures += views(found)
     return Sheet(
         title=f"Curvature of {clean(found.task, 60)}",
         summary=headline(found),
