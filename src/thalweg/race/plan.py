@@ -18,6 +18,7 @@ from thalweg.race.population.choose import Choice, choose
 from thalweg.race.population.driven import Driven, is_driven, price
 from thalweg.race.population.looped import Run, start
 from thalweg.race.space import Configuration, Member, Space
+from thalweg.race.surface import Footing, footing
 from thalweg.risk import Risk
 from thalweg.risk.door import Facts
 
@@ -27,7 +28,7 @@ LOOKING = 0.02  # share of the training that looks before the last one may cost
 LOOK_STEPS = 3.0  # steps that a look at the smallest held-out part takes
 WORTH_A_PROBE = 3.0  # seconds of looped training below which one loop is as good as any engine
 PROBE_SHARE = 0.03  # of the looped training's time may go into finding a faster engine
-PROOF_STEPS = 30  # what proof and first turns of an engine take, in steps of one member
+PROOF_STEPS = 100  # what proof and first turns of an engine take, in steps of one member (measured)
 LIVE_BYTES = 4 * 2**30  # what live runs may hold together before some are parked on disk
 ENGINES = ("auto", "looped", "stacked", "vmap")
 PROBE_STEPS = (20, 200)  # fewest and most steps of one learning-rate probe
@@ -116,6 +117,7 @@ class Planner:
         rough = self._steps(budget, cost, ladder.POINTS * len(self.space.optimizers) * seeds, cull)
         highest: dict[str, float | None] = {}
         rates: dict[str, list[float]] = {}
+        start = self._footing(rough, seeds) if lrs is None else None
         for name in self.space.optimizers:
             if lrs is not None:
                 rates[name] = list(lrs)
@@ -124,7 +126,8 @@ class Planner:
                 rates[name] = [float(defaults(name)["lr"])]
                 continue
             steps = rough[self.space.probe(name, 1.0).batch_size]
-            top = self._highest(name, min(max(PROBE_STEPS[0], steps // 8), PROBE_STEPS[1]))
+            length = min(max(PROBE_STEPS[0], steps // 8), PROBE_STEPS[1])
+            top = self._highest(name, length, start.starts[name] if start else None)
             highest[name] = None if top is None else ladder.rate(top)
             hang = ladder.rung(defaults(name)["lr"]) + 2 if top is None else top
             rates[name] = ladder.grid(hang)
@@ -152,6 +155,7 @@ class Planner:
             "looks": list(self._looks(steps, cull)),
             "rates": rates,
             "highest": highest,
+            "surface": None if start is None else start.to_dict(),
             "auto": lrs is None,
             "cull": cull,
             "probe_evaluations": self._evaluations,
@@ -236,12 +240,21 @@ class Planner:
             took.append(time.perf_counter() - begun)
         return min(took)
 
-    def _highest(self, name: str, steps: int) -> int | None:
+    def _footing(self, rough: dict[int, int], seeds: int) -> Footing:
+        """Where the climbs begin, by the curvature of the first minibatches."""
+        probes = {n: self.space.probe(n, 1.0) for n in self.space.optimizers}
+        probes = {n: c for n, c in probes.items() if not method(n).evaluates}
+        runs = ladder.POINTS * len(self.space.optimizers) * seeds
+        gradients = rough[self.space.batch_size] * runs
+        self._tick("how does the loss surface curve?", 0)
+        return footing(self.risk, probes, gradients)
+
+    def _highest(self, name: str, steps: int, start: float | None) -> int | None:
         def survives(lr: float) -> bool:
             self._tick(f"{name}: does lr {lr:g} train?", steps)
             return self._survives(self.space.probe(name, lr), steps)
 
-        return ladder.climb(survives, ladder.rung(defaults(name)["lr"] * 10))
+        return ladder.climb(survives, ladder.rung(start or defaults(name)["lr"] * 10))
 
     def _survives(self, configuration: Configuration, steps: int) -> bool:
         """Whether a short run ends with finite weights and a lower held-out loss."""
