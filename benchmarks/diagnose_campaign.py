@@ -21,23 +21,26 @@ import warnings
 import zlib
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from diagnose_bases import BASES
-from diagnose_faults import FAULTS, Fault
-from race_plain import keep
+time.monotonic = time.process_time  # other work on the machine must not shorten the runs
 
-import thalweg as tw
-from thalweg.diagnose.trial import changed
-from thalweg.task import Task
+import torch  # noqa: E402
+from diagnose_bases import BASES  # noqa: E402
+from diagnose_faults import FAULTS, Fault  # noqa: E402
+from race_plain import keep  # noqa: E402
+
+import thalweg as tw  # noqa: E402
+from thalweg.diagnose.trial import changed  # noqa: E402
+from thalweg.task import Task  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "diagnose_cases.jsonl"
 HEALTHY = 10  # healthy cases of every base; of those that take long
-FEW = 4
+FEW = 2
 LONG = ("mnist-conv", "mnist-relu", "cifar-conv", "letters-lstm", "letters-mlp")
-SECONDS = 20.0
+SECONDS = 10.0  # of one processor, whatever else the machine does: see below
 ENOUGH = 0.95  # of the healthy twin's skill
 
 
@@ -52,9 +55,19 @@ def cases() -> list[tuple[str, str, Fault | None, int]]:
             found += [
                 (f"{fault.name} | {base} | {k}", base, fault, 50 + k)
                 for base in fault.bases
-                if k == 0 or base not in LONG or len(fault.bases) < 3
+                if base not in LONG or len(fault.bases) < 3 or (k == 0 and _third(fault, base))
             ]
     return sorted(found, key=lambda case: zlib.crc32(case[0].encode()))
+
+
+def _third(fault: Fault, base: str) -> bool:
+    return zlib.crc32(f"{fault.name} {base}".encode()) % 3 == 0
+
+
+@lru_cache(maxsize=256)
+def twin(base: str, seed: int) -> float | None:
+    """What the healthy task of a base reaches."""
+    return skill(BASES[base](seed), seed)
 
 
 def skill(task: Task, seed: int) -> float | None:
@@ -84,7 +97,7 @@ def run(name: str, base: str, fault: Fault | None, seed: int) -> dict[str, Any]:
     task = replace(task, name=base)  # the name must give nothing away
     row: dict[str, Any] = {"name": name, "base": base, "fault": fault and fault.name}
     row["right"] = list(fault.right) if fault else []
-    row["twin"] = skill(healthy, seed)
+    row["twin"] = twin(base, seed)
     row["faulty"] = row["twin"] if fault is None else skill(task, seed)
     begun = time.monotonic()
     try:

@@ -158,6 +158,11 @@ def activations(task: Task) -> Task:
     return dataclasses.replace(task, model=partial(patched.activated, task.model))
 
 
+def normalised(task: Task) -> Task:
+    """Layer normalisation (of all channels for images) after every layer but the last."""
+    return dataclasses.replace(task, model=partial(patched.normalised, task.model))
+
+
 def aligned_held_out(task: Task) -> Task:
     """Held-out inputs brought to the means and deviations of the training inputs."""
     to = torch.cat(list(_train_inputs(task)))

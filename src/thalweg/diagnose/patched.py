@@ -69,15 +69,28 @@ class Activated(nn.Module):
 def activated(model: Any) -> nn.Module:
     """A ReLU after every layer but the last, in the order in which they stand in the model."""
     made = fresh(model)
-    places = [
+    for parent, name, child in _layers(made)[:-1]:
+        setattr(parent, name, Activated(child))
+    return made
+
+
+def normalised(model: Any) -> nn.Module:
+    """Layer normalisation after every layer but the last."""
+    made = fresh(model)
+    for parent, name, child in _layers(made)[:-1]:
+        width = child.out_features if isinstance(child, nn.Linear) else child.out_channels
+        norm = nn.LayerNorm(width) if isinstance(child, nn.Linear) else nn.GroupNorm(1, width)
+        setattr(parent, name, nn.Sequential(child, norm.to(child.weight.device)))
+    return made
+
+
+def _layers(made: nn.Module) -> list[tuple[nn.Module, str, Any]]:
+    return [
         (parent, name, child)
         for parent in list(made.modules())
         for name, child in list(parent.named_children())
         if isinstance(child, LAYERS)
     ]
-    for parent, name, child in places[:-1]:
-        setattr(parent, name, Activated(child))
-    return made
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:

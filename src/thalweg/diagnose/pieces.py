@@ -64,7 +64,10 @@ def first_input(task: Task) -> Any:
 
 def standardising(chunks: list[Tensor]) -> nn.Module:
     """A first layer that centres and scales, fitted."""
-    scale = float(torch.cat([c.reshape(len(c), -1)[:512] for c in chunks]).double().std())
+    rows = torch.cat([c.reshape(len(c), -1)[:512] for c in _finite_rows(chunks)]).double()
+    each = rows[:4096].std(0, unbiased=False)
+    live = each[each > 1e-6 * each.max()]  # the typical variable: one in large units is none
+    scale = float(live.median()) if len(live) else 1.0
     per = {2: "feature", 3: "last"}.get(chunks[0].dim(), "channel")
     layer = Standardizer(per, eps=max(ROOM * scale, 1e-12))
     return layer.fit(iter(_finite_rows(chunks))).to(chunks[0].dtype)

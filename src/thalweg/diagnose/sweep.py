@@ -12,6 +12,7 @@ from thalweg.task import Task
 
 STEP = 10**0.5  # between neighbouring rates
 LOWEST, HIGHEST = 1e-7, 1e3
+IDLE = 0.1  # of the starting loss
 MOST = 11  # runs
 
 
@@ -51,7 +52,7 @@ def sweep(
     """
     own = bench.task.recipe.lr
     found: dict[float, float] = {}
-    start = _start(bench, seed)
+    start = _start(bench, seed, steps)
 
     def run(lr: float) -> float:
         if lr not in found:
@@ -65,7 +66,7 @@ def sweep(
         if math.isfinite(found[up]) and up * STEP <= HIGHEST:
             up *= STEP
             run(up)
-        elif (best <= down * 1.01 or not math.isfinite(found[best])) and down / STEP >= LOWEST:
+        elif (best <= down * 1.01 or _idle(found[best], start)) and down / STEP >= LOWEST:
             down /= STEP
             run(down)
         else:
@@ -76,12 +77,27 @@ def sweep(
     return Sweep(rates, tuple(found[lr] for lr in rates), start, steps, best, failing)
 
 
-def _start(bench: Bench, seed: int) -> float:
+def _tail(steps: int) -> int:
+    """How many of the last steps are averaged."""
+    return min(steps, max(4, steps // 4))
+
+
+def _idle(loss: float, start: float) -> bool:
+    """Nothing learnt at any rate so far: which of them is lowest is chance."""
+    return not loss < start - IDLE * abs(start)
+
+
+def _start(bench: Bench, seed: int, steps: int) -> float:
+    """Loss of the initial weights on the batches that end a run.
+
+    On the same batches a run that goes nowhere ends where it started: other batches' noise would
+    make it look like one that rises.
+    """
     model = bench.risk.model(seed)
     size = min(bench.settings.batch_size or bench.risk.train.n, bench.risk.train.n)
     feed = bench.risk.feed(seed, size)
-    losses = [float(bench.risk.loss(model, feed.batch(i)).detach()) for i in range(4)]
-    return sum(losses) / len(losses)
+    span = range(steps - _tail(steps), steps)
+    return sum(float(bench.risk.loss(model, feed.batch(i)).detach()) for i in span) / len(span)
 
 
 def _final(bench: Bench, lr: float, steps: int, seed: int, start: float) -> float:
@@ -91,7 +107,7 @@ def _final(bench: Bench, lr: float, steps: int, seed: int, start: float) -> floa
     walk = trial.walk(seed, steps, looks=0, stop=lambda loss: not loss < limit)
     if walk.diverged or len(walk.losses) < steps:
         return math.inf
-    tail = walk.losses[-max(4, steps // 4) :]
+    tail = walk.losses[-_tail(steps) :]
     mean = sum(tail) / len(tail)
     return mean if mean <= start + 1e-3 * abs(start) else math.inf
 

@@ -68,7 +68,7 @@ def verdicts(
 
     def rank(finding: Finding) -> tuple[int, bool, bool, int]:
         gain = finding.trial.gain.value if finding.trial is not None else top
-        behind = gain < TIED * top
+        behind = gain < TIED * top and finding.code not in plain
         return (
             SEVERITIES.index(finding.severity),
             behind,

@@ -162,6 +162,7 @@ def over_regularised(seen: Observation) -> Suspicion | None:
         "their units a step, forget as fast as they learn. Whether that limits is decided by the "
         "trial.",
         where="recipe" if decays else "model",
+        aside=worst <= STRONG and lost < 10,
         evidence={"training loss": seen.walks[0].train[-1]} if seen.walks[0].train else {},
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ SPREAD = 100.0  # ratio of variances
 NARROW = 100.0  # condition number of the correlation matrix
 DUPLICATES = 0.01
 RARE = 5.0
+MANY, LOST = 10.0, 0.2  # from there on no trial is needed: rare classes are not answered
 
 
 def nonfinite_data(seen: Observation) -> Suspicion | None:
@@ -168,6 +169,8 @@ def imbalanced_targets(seen: Observation) -> Suspicion | None:
         where="targets",
         evidence={"accuracy": last.value, "balanced accuracy": last.balanced},
         measure="balanced accuracy",
+        plain=ratio >= MANY and last.value - last.balanced > LOST,
+        settle="Held-out data with at least thirty samples of every class.",
     )
 
 

@@ -46,14 +46,15 @@ def below_reference(seen: Observation) -> Suspicion | None:
         chance = 2 * math.sqrt(judge.floor * (1 - judge.floor) / n) / (1 - judge.floor)
     walk, floor = seen.walks[0], judge.floor_loss
     by_heart = bool(walk.train) and walk.train[-1] < 0.8 * floor
-    nothing = seen.skill < chance and (seen.whole or by_heart)
+    nothing = seen.skill < chance and seen.epochs >= 1
     if not nothing and not (seen.whole and seen.skill < 0.9):
         return None
+    ended = seen.whole or by_heart
     plain = reference(seen)
     if plain is None or not math.isfinite(plain.held_out):
-        return _unrelated(seen, None, chance) if nothing else None
+        return _unrelated(seen, None, chance) if nothing and ended else None
     if plain.held_out > max(chance, 0.05) and seen.skill < BEHIND * plain.held_out:
-        return _behind(seen, plain)
+        return _behind(seen, plain) if ended or nothing else None
     if nothing and plain.inside > 0.2:
         return _strange(seen, plain)
     return _unrelated(seen, plain, chance) if nothing else None

@@ -7,7 +7,8 @@ import math
 from thalweg.diagnose.observation import Observation
 from thalweg.diagnose.suspect import Suspicion, step
 
-LOST = 0.1
+LOST, GAP = 0.1, 0.25
+FEW = 100  # steps in all
 
 
 def overfitting(seen: Observation) -> Suspicion | None:
@@ -25,7 +26,9 @@ def overfitting(seen: Observation) -> Suspicion | None:
         floor > low for _, low, _ in rises
     ) else 0.0  # fmt: skip
     walk = seen.walks[0]
-    if lost < LOST or not walk.train[-1] < 0.5 * walk.looks[-1].loss:
+    train, held = walk.train[-1], walk.looks[-1].loss
+    by_heart = train < LOST * floor and held - train > GAP * floor
+    if not by_heart and (lost < LOST or not train < 0.5 * held):
         return None
     at = rises[0][2] + 1
     epochs = max(1, round(seen.epochs * at / len(walk.looks)))
@@ -33,17 +36,20 @@ def overfitting(seen: Observation) -> Suspicion | None:
         "overfitting",
         "The model overfits",
         f"Held-out loss falls to {rises[0][1]:.4g} and rises again to {walk.looks[-1].loss:.4g}, "
-        f"while the training loss is {walk.train[-1]:.3g}: {lost:.0%} of what was learnt is lost.",
+        f"while the training loss is {train:.3g} (a constant answer: {floor:.3g}).",
         f"Stop after about {epochs} epochs, use weight decay or dropout, or more data.",
         (
             (step("recipe", "weight decay 0.01", weight_decay=0.01),),
             (step("recipe", f"{epochs} epochs", epochs=epochs),),
         ),
         plain=True,
-        measured=lost,
-        threshold=LOST,
-        derivation="Rise of the held-out loss over what it had fallen below a constant answer's: a "
-        "tenth of what was learnt, in every run.",
+        measured=(held - train) / floor if by_heart else lost,
+        threshold=GAP if by_heart else LOST,
+        derivation="More than a quarter of what the model knows about its training samples holds for "
+        "no others."
+        if by_heart
+        else "Rise of the held-out loss over what it had fallen below a "
+        "constant answer's: a tenth of what was learnt, in every run.",
         where="held_out",
         evidence={"training loss": walk.train[-1], "held-out loss": walk.looks[-1].loss},
     )
@@ -59,14 +65,16 @@ def too_few_epochs(seen: Observation) -> Suspicion | None:
     now, earlier = judge.skill(walk.values[-1]), judge.skill(walk.values[-3])
     losses = [s.loss for s in walk.looks]
     falling = (losses[-3] - losses[-1]) / max(1e-12, abs(losses[0]))
-    if now - earlier < 0.05 and falling < 0.05:
+    short = seen.evaluations < FEW and seen.skill < 0.95
+    if now - earlier < 0.05 and falling < 0.05 and not short:
         return None
     epochs = 4 * seen.recipe.epochs
     return Suspicion(
         "too-few-epochs",
         "Training ends too early",
-        f"Over the last quarter of the {seen.recipe.epochs} epochs the criterion still rises by "
-        f"{now - earlier:.1%} of the way from a constant answer to a perfect one.",
+        f"Over the last quarter of the {seen.recipe.epochs} epochs ({seen.evaluations} steps) the "
+        f"criterion still rises by {now - earlier:.1%} of the way from a constant answer to a "
+        "perfect one.",
         f"Train longer ({epochs} epochs), or raise the rate.",
         ((step("recipe", f"{epochs} epochs", epochs=epochs),),),
         measured=max(now - earlier, falling),

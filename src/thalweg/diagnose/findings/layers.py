@@ -10,6 +10,7 @@ from thalweg.diagnose.suspect import Suspicion, step
 from thalweg.records_diagnosis import Step
 
 SILENT = 0.25
+DEEP = 8  # layers: beyond, a start that keeps the variance does not keep it for long
 SATURATED = 0.5
 SHRINKS, GROWS = 1e-2, 1e2
 
@@ -97,7 +98,9 @@ def vanishing_gradient(seen: Observation) -> Suspicion | None:
     if squash:
         swap = step("other_activation", f"ReLU in place of {squash}", old=squash, new="relu")
         he = step("fresh_weights", "weights drawn anew (he)", scheme="he")
-        cures.insert(0, (swap, he))
+        deep = sum(leaf.fan_in > 1 for leaf in seen.anatomy.leaves) > DEEP
+        norm = step("normalised", "layer normalisation after every layer but the last")
+        cures.insert(0, (swap, he, norm) if deep else (swap, he))
     return Suspicion(
         "vanishing-gradient",
         "Gradients vanish on the way back",
