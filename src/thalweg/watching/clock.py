@@ -6,9 +6,9 @@ import math
 import time
 
 now = time.perf_counter
-CALM = 0.1  # weight of the newest step in the running mean of plain steps
 HIDDEN = 1.6  # times our own time: hooks being called, caches gone cold (measured 1.4 to 1.6)
 MOST = 64
+RECENT = 2000  # steps over which the mean is taken, about
 LEAST = 0.1  # of the budget stays for looks, however short steps are
 
 
@@ -18,7 +18,7 @@ class Clock:
     A look that cost c seconds is followed by none for c / budget seconds: whatever the lengths of
     steps, looks take at most ``budget`` of the time. What a look costs is the longer of two
     measurements: the time inside our own hooks (and a part of it for what they slow down around
-    them), and the length of the steps that were looked at beyond that of plain steps.
+    them), and the length so far of all steps that were looked at beyond that of plain ones.
 
     Args:
         budget: Share of the time, 0 < budget <= 1.
@@ -33,7 +33,8 @@ class Clock:
         self.own = 0.0  # seconds inside our hooks, looks only
         self.spent = 0.0  # seconds charged
         self.looks = self.steps = self.since = 0
-        self._excess: float | None = None
+        self._excess = 0.0  # seconds that looks took beyond plain steps
+        self._plain, self._count, self._fresh = 0.0, 0.0, False
         self._began = self._own_began = self.begun
 
     def tick(self, steps: int) -> int:
@@ -45,9 +46,15 @@ class Clock:
         self.since += steps
         if self.plain is None:
             self.plain = length
+        if self._fresh:  # the step after a look still pays for cold caches
+            self._fresh = False
+            self._excess += min(length, 4 * self.plain) - self.plain
         else:  # a pause (evaluation, saving) counts as one long step, no more
-            weight = 1 - (1 - CALM) ** steps
-            self.plain += weight * (min(length, 4 * self.plain) - self.plain)
+            self._plain += steps * min(length, 4 * self.plain)
+            self._count += steps
+            self.plain = self._plain / self._count
+            if self._count > RECENT:
+                self._plain, self._count = self._plain / 2, self._count / 2
         if self.every is not None:
             return max(0, self.every - self.since)
         if at >= self.due:
@@ -59,7 +66,7 @@ class Clock:
         """Begin anew: nothing has been seen yet."""
         self.begun = self.last = now()
         self.steps = self.since = 0
-        self.due, self.plain = 0.0, None
+        self.due, self.plain, self._plain, self._count = 0.0, None, 0.0, 0.0
 
     def open(self) -> None:
         """A look begins with the next step."""
@@ -78,11 +85,9 @@ class Clock:
         own = self.own - self._own_began
         cost = HIDDEN * own
         if self.plain is not None and self.looks:  # the first look pays for warming up
-            excess = at - self._began - steps * self.plain
-            self._excess = (
-                excess if self._excess is None else self._excess + (excess - self._excess) / 4
-            )
-            cost = max(cost, min(self._excess, 4 * own))
+            self._excess += at - self._began - steps * self.plain
+            cost = max(cost, min(self._excess - self.spent, 4 * own))
+        self._fresh = True
         self.looks += 1
         self.since = 0
         self.steps += steps
