@@ -25,22 +25,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-time.monotonic = time.process_time  # other work on the machine must not shorten the runs
+import torch
+from diagnose_bases import BASES
+from diagnose_faults import FAULTS, Fault
+from race_plain import keep
 
-import torch  # noqa: E402
-from diagnose_bases import BASES  # noqa: E402
-from diagnose_faults import FAULTS, Fault  # noqa: E402
-from race_plain import keep  # noqa: E402
-
-import thalweg as tw  # noqa: E402
-from thalweg.diagnose.trial import changed  # noqa: E402
-from thalweg.task import Task  # noqa: E402
+import thalweg as tw
+from thalweg.diagnose.trial import changed
+from thalweg.task import Task
 
 RESULTS = Path(__file__).parent / "results" / "diagnose_cases.jsonl"
 HEALTHY = 10  # healthy cases of every base; of those that take long
 FEW = 2
 LONG = ("mnist-conv", "mnist-relu", "cifar-conv", "letters-lstm", "letters-mlp")
-SECONDS = 10.0  # of one processor, whatever else the machine does: see below
+SECONDS = 10.0  # of one processor, whatever else the machine does
 ENOUGH = 0.95  # of the healthy twin's skill
 
 
@@ -201,6 +199,7 @@ def main() -> int:
     parser.add_argument("--part", default="1/1", help="k/n: the k-th of n shares, to run at once")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    time.monotonic = time.process_time  # other work on the machine must not shorten the runs
     warnings.simplefilter("ignore")
     wanted = [case for case in cases() if asked.only in case[0]]
     if asked.sample is not None:

@@ -190,5 +190,5 @@ def _duplicated(bench: Bench, inputs: Tensor) -> float:
 
 
 def _rows(x: Any) -> list[bytes]:
-    flat = x.detach().cpu().contiguous().flatten(1).numpy()
+    flat = x.detach().cpu().flatten(1).contiguous().view(torch.uint8).numpy()  # any number type
     return [row.tobytes() for row in flat]

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from thalweg.linalg.lanczos import eigenvalues
 from thalweg.linalg.operator import LinearOperator
-from thalweg.risk import Risk
+from thalweg.risk import Risk, tree
 
 PRODUCTS = 12
 GRADIENTS = 8  # batches for the noise
@@ -71,6 +71,8 @@ def ends(risk: Risk, model: nn.Module, batch: Any, products: int = PRODUCTS) -> 
     sign and size.
     """
     twin = copy.deepcopy(model).float() if _half(model) else copy.deepcopy(model)
+    if _half(model):
+        batch = tree.tree_map(lambda t: t.float() if t.is_floating_point() else t, batch)
     params = [p for p in twin.parameters() if p.requires_grad]
     if not params or sum(p.numel() for p in params) > LARGEST:
         return math.nan, math.nan

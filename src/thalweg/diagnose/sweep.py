@@ -13,7 +13,7 @@ from thalweg.task import Task
 STEP = 10**0.5  # between neighbouring rates
 LOWEST, HIGHEST = 1e-7, 1e3
 IDLE = 0.1  # of the starting loss
-MOST = 11  # runs
+MOST = 13  # runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,13 @@ def sweep(
     up, down = own, own
     while len(found) < MOST and left() > 0:
         best = min(found, key=lambda lr: found[lr])
-        if math.isfinite(found[up]) and up * STEP <= HIGHEST:
+        idle = _idle(found[best], start)
+        lower = (best <= down * 1.01 or idle) and down / STEP >= LOWEST
+        higher = math.isfinite(found[up]) and up * STEP <= HIGHEST
+        if higher and not (idle and lower and up * down > own * own * 1.01):  # else by turns
             up *= STEP
             run(up)
-        elif (best <= down * 1.01 or _idle(found[best], start)) and down / STEP >= LOWEST:
+        elif lower:
             down /= STEP
             run(down)
         else:

@@ -23,6 +23,17 @@ def frozen_parameters(seen: Observation) -> Suspicion | None:
             plain=True, severity="error", measured=1.0, threshold=0.0, where="whole model",
             derivation="Descent needs a gradient.",
         )  # fmt: skip
+    if pass_.gradient_norm == 0.0:
+        return Suspicion(
+            "frozen-parameters",
+            "The gradient is exactly zero",
+            f"No weight gets a gradient other than 0 from the first batch (loss {pass_.loss:.4g}): "
+            "nothing can be learnt from it.",
+            "Look for a loss that is constant, rounding or comparing on the way, or units that "
+            "are all at their ends.",
+            plain=True, severity="error", measured=0.0, threshold=0.0, where="whole model",
+            derivation="Descent needs a gradient.",
+        )  # fmt: skip
     used = {leaf.name for leaf in pass_.leaves}
     cut = [name for name in pass_.unreached if name.rpartition(".")[0] in used]
     if cut and sum(sizes[name] for name in cut) >= 0.01 * whole:

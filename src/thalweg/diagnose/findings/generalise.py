@@ -45,11 +45,11 @@ def overfitting(seen: Observation) -> Suspicion | None:
         plain=True,
         measured=(held - train) / floor if by_heart else lost,
         threshold=GAP if by_heart else LOST,
-        derivation="More than a quarter of what the model knows about its training samples holds for "
-        "no others."
+        derivation="More than a quarter of what the model knows about its training samples holds "
+        "for no others."
         if by_heart
-        else "Rise of the held-out loss over what it had fallen below a "
-        "constant answer's: a tenth of what was learnt, in every run.",
+        else "Rise of the held-out loss over what it had fallen below a constant answer's: a "
+        "tenth of what was learnt, in every run.",
         where="held_out",
         evidence={"training loss": walk.train[-1], "held-out loss": walk.looks[-1].loss},
     )

@@ -100,7 +100,7 @@ def vanishing_gradient(seen: Observation) -> Suspicion | None:
         he = step("fresh_weights", "weights drawn anew (he)", scheme="he")
         deep = sum(leaf.fan_in > 1 for leaf in seen.anatomy.leaves) > DEEP
         norm = step("normalised", "layer normalisation after every layer but the last")
-        cures.insert(0, (swap, he, norm) if deep else (swap, he))
+        cures = [(swap, he), *([(swap, he, norm)] if deep else []), *cures]
     return Suspicion(
         "vanishing-gradient",
         "Gradients vanish on the way back",
