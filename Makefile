@@ -44,6 +44,7 @@ survive: $(VENV)/.developer  ## kill -9, damaged files, failing disks, lost mach
 
 bench: $(VENV)/.developer  ## the race's benchmarks at small size, results into benchmarks/results (about ten minutes)
 	@$(PIP) install -c constraints.txt -e ".[bench]"
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_engines.py --races 0
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_campaign.py --repeats 1
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_small.py --repeats 1
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_workers.py --repeats 1
