@@ -13,7 +13,7 @@ from thalweg.task import load_task
 @pytest.mark.slow
 def test_the_tour_ends_with_a_cured_network_and_one_page(thalweg, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ended = thalweg("demo", "--seconds", "16")
+    ended = thalweg("demo", "--seconds", "60")
     assert ended.code == 0, ended.err
     folder = tmp_path / "thalweg-demo"
     assert ended.out.splitlines()[-1] == f"report: {folder / 'report.html'}"
@@ -28,10 +28,10 @@ def test_the_tour_ends_with_a_cured_network_and_one_page(thalweg, tmp_path, monk
     assert training.held_out > 0.85
     assert training.optimizer == race.best.optimizer
     assert load_task(folder / "cured.py").name == "sick digits"  # a file like anybody's
-    assert race.command == diagnosis.command == "thalweg demo --seconds 16"
+    assert race.command == diagnosis.command == "thalweg demo --seconds 60"
 
     written = {f: f.stat().st_mtime_ns for f in (folder / "diagnosis.json", folder / "cured.py")}
-    again = thalweg("demo", "--seconds", "16", "--json")
+    again = thalweg("demo", "--seconds", "60", "--json")
     assert again.code == 0
     values = json.loads(again.out)
     assert list(values) == ["diagnosis", "race", "training"]
