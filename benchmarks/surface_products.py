@@ -78,8 +78,8 @@ METHODS: dict[str, dict[str, Callable[[Case, Batches], Times]]] = {
 BLOCKS = ("curvlinops", "thalweg split")  # those that multiply several vectors together
 
 
-def measure(name: str, kind: str, rounds: int) -> dict[str, Any]:
-    problem = case(name)
+def measure(name: str, kind: str, rounds: int, samples: int | None) -> dict[str, Any]:
+    problem = case(name, samples)
     g = torch.Generator().manual_seed(1)
     many = torch.randn(problem.p, BLOCK, generator=g)
     v = many[:, 0].contiguous()
@@ -132,11 +132,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=["lenet", "transformer", "resnet"])
     parser.add_argument("--kind", choices=tuple(METHODS), nargs="*", default=list(METHODS))
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--samples", type=int, help="only the first so many")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.names:
         for kind in given.kind:
-            keep("surface_products", **{f"{name} {kind}": measure(name, kind, given.rounds)})
+            found = measure(name, kind, given.rounds, given.samples)
+            keep("surface_products", **{f"{name} {kind}": found})
 
 
 if __name__ == "__main__":
