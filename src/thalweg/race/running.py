@@ -73,8 +73,9 @@ def race(
             and is scored at its centre (``lr`` is the outer rate; give inner ones as
             ``space={"lr_inner": ...}``); line searches take all samples at once and pay for each
             evaluation as many gradients as an epoch has minibatches.
-        lrs: ``"auto"`` (seven rates below the highest one that trains, widened while the best lies
-            on an edge) or positive numbers, the same for every optimiser.
+        lrs: ``"auto"`` (seven rates below the highest one that trains, sought from the limit that
+            the first minibatches' curvature admits, and widened while the best lies on an edge) or
+            positive numbers, the same for every optimiser.
         space: Further axes: ``weight_decay``, ``momentum``, ``batch_size``, ``schedule``
             (``constant``, ``linear``, ``cosine``), ``clip`` or any other hyperparameter.
         seeds: Initial weights and data orders per configuration; three give honest intervals.
