@@ -60,8 +60,10 @@ def label_noise(seen: Observation) -> Suspicion | None:
         threshold=SHARE,
         derivation="Share of samples where another class reaches the mean confidence of samples "
         "labelled so (confident learning); clean sets of common size stay below a twentieth. "
-        "Whether it limits is decided by the trial.",
+        "Whether it limits is decided by the trial, unless it is more than twice the held-out "
+        "error and a twentieth: a sound model contradicts sound targets about as often as it errs.",
         where="targets of train",
+        plain=share > 2 * (1 - seen.value) + SHARE,
     )
 
 

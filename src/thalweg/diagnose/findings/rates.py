@@ -83,8 +83,10 @@ def lr_too_low(seen: Observation) -> Suspicion | None:
               dict.fromkeys((_rate(best), _rate(best / STEP))) if r > lr * 1.5),
         measured=lr,
         threshold=best,
-        derivation="Best rate of a geometric ladder of short runs.",
+        derivation="Best rate of a geometric ladder of short runs. These favour high rates: where "
+        "runs are shorter than the recipe, a tenth of skill has to be gained.",
         where="recipe",
+        worth=0.0 if seen.whole else 0.1,
         evidence=_bound(seen),
     )  # fmt: skip
 
