@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 import thalweg as tw
-from thalweg.cli import main
+from thalweg.cli import main as command
 
 FILE = """
     import torch, torch.nn.functional as F
@@ -20,7 +20,7 @@ FILE = """
 
 
     def net():
-        return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10), *LAST)
+        return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
     def made(**recipe):
@@ -29,9 +29,14 @@ FILE = """
                        recipe=tw.Recipe(optimizer="adam", batch_size=32, epochs=4, **recipe))
 
 
-    LAST = [nn.Softmax(1)] if SICK else []
-    task = made(lr=0.005)
+    task = made(lr=1e-7 if SICK else 0.005)
 """
+
+
+def main(words):
+    with pytest.raises(SystemExit) as ended:
+        command(words)
+    return ended.value.code
 
 
 @pytest.fixture
@@ -48,12 +53,12 @@ def test_an_error_ends_in_1_and_its_cure_is_a_task_that_is_sound(folder, capsys)
                  "--run", "seen", "--seconds", "120"])  # fmt: skip
     found = json.loads(capsys.readouterr().out)
     assert code == 1
-    assert found["findings"][0]["code"] == "loss-mismatch"
+    assert found["findings"][0]["code"] == "lr-too-low"
     cured = tw.load_task(f"{folder / 'seen' / 'cured.py'}:task")
     assert (folder / "seen" / "report.html").exists()
-    assert "probabilities_as_such" in (folder / "seen" / "cured.py").read_text()
+    assert "learning rate" in (folder / "seen" / "cured.py").read_text()
     again = tw.diagnose(cured, evaluations=100, seconds=60)
-    assert "loss-mismatch" not in again.codes
+    assert "lr-too-low" not in again.codes
 
 
 def test_a_sound_task_ends_in_0_and_is_told_so(folder, capsys):
