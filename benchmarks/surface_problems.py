@@ -222,7 +222,7 @@ def curvlinops(name: str) -> Callable[[Case, Batches], Times]:
             data,
             check_deterministic=False,
             num_data=count,
-            batch_size_fn=len,
+            batch_size_fn=lambda x: x.numel() if x.dtype == torch.int64 else len(x),  # targets
         )
         return lambda v: op @ v
 
