@@ -23,7 +23,7 @@ $(VENV)/.developer: $(VENV)/.installed
 	@$(PIP) install -c constraints.txt -e ".[test,lint]"
 	@touch $@
 
-demo: $(VENV)/.installed  ## install, then race optimisers x learning rates on real digits and write a report
+demo: $(VENV)/.installed  ## install, then the tour on real digits: diagnose, cure, race, train, report
 	@$(BIN)/thalweg demo
 
 test: $(VENV)/.developer  ## every test (about ten minutes on two cores)

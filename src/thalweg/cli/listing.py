@@ -23,6 +23,7 @@ FAMILIES = Registry(
     Member("conditioners", "thalweg.conditioning:CONDITIONERS", "inputs made easy to learn from"),
     Member("initialisations", "thalweg.conditioning:INITIALISATIONS", "first weights"),
     Member("findings", "thalweg.diagnose:FINDINGS", "what thalweg diagnose can find"),
+    Member("detectors", "thalweg.watching:DETECTORS", "what thalweg.watch can see"),
     Member("schedules", "thalweg.steps:SCHEDULES", "for --space schedule=…"),
     Member("solvers", "thalweg.sparse:SOLVERS", "sparse inference"),
     Member("encoders", "thalweg.sparse.encoders:ENCODERS", "guess the codes in one pass"),
