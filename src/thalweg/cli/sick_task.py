@@ -18,17 +18,18 @@ def network() -> nn.Module:
     pairs = itertools.pairwise(sizes)
     layers: list[nn.Module] = [m for a, b in pairs for m in (nn.Linear(a, b), nn.ReLU())]
     model = nn.Sequential(*layers, nn.Linear(64, 10))
-    for layer in model[::2]:
-        nn.init.normal_(layer.weight, std=0.8)  # fault 1: signals grow fourfold a layer
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.8)  # fault 1: signals grow fourfold a layer
     return model
 
 
 def task() -> tw.Task:
     """1,797 digits of 8 x 8 pixels, two thirds of them to learn from."""
-    pixels, classes = load_digits(return_X_y=True)
+    pixels, classes = map(torch.tensor, load_digits(return_X_y=True))
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(0))
-    inputs = torch.tensor(pixels / 16 + 3, dtype=torch.float32)[order]  # fault 2: far from zero
-    targets = torch.tensor(classes)[order]
+    inputs = (pixels.float() / 16 + 3)[order]  # fault 2: far from zero
+    targets = classes[order]
     return tw.Task(
         name="sick digits",
         model=network,
