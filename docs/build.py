@@ -21,7 +21,8 @@ from urllib.parse import unquote, urlsplit
 HERE = Path(__file__).parent
 BUILD = HERE / "_build"
 PUBLIC = (
-    "thalweg", "thalweg.diagnose", "thalweg.watching", "thalweg.race", "thalweg.training", "thalweg.strategies",
+    "thalweg", "thalweg.diagnose", "thalweg.watching", "thalweg.race", "thalweg.training",
+    "thalweg.strategies",
     "thalweg.parallel", "thalweg.optim", "thalweg.steps", "thalweg.curvature",
     "thalweg.conditioning", "thalweg.linalg", "thalweg.mechanics", "thalweg.sparse",
     "thalweg.data",
