@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import thalweg as tw
-from thalweg.curvature import ggn, hessian
+from thalweg.curvature import fisher, ggn, hessian
 from thalweg.curvature.condition import exact_condition
 from thalweg.curvature.outputs import CrossEntropyHessian
 
@@ -185,3 +185,33 @@ def test_the_smallest_non_zero_eigenvalue_is_not_rounding() -> None:
     found = exact_condition(values, F64)
     assert (found.value, found.exact) == (8.0, True)
     assert "3 of 6 eigenvalues are zero" in found.reason
+
+
+# ---------------------------------------------------------------- no second derivative
+
+
+class Once(torch.autograd.Function):
+    """A square whose author allowed one derivative only."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        return 2 * ctx.saved_tensors[0] * grad
+
+
+class Square(nn.Module):
+    def forward(self, x):
+        return Once.apply(x)
+
+
+@pytest.mark.parametrize("product", [hessian, ggn, fisher])
+@pytest.mark.parametrize("engine", ["auto", "graph", "split", "recompute"])
+def test_a_function_without_second_derivative_is_refused_by_name(product, engine):
+    x, y = vectors()
+    with pytest.raises(ValueError, match=r"'Once'.*once_differentiable"):
+        product(net(Square()), F.cross_entropy, (x, y), engine=engine)

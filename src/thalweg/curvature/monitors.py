@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from thalweg.curvature.once import once, twice
 from thalweg.curvature.surface import exact_attention
 from thalweg.curvature.surfaces import Losing
 from thalweg.records_landscape import ConditioningRecord, GradientNorms
@@ -59,6 +60,7 @@ def step_model(loss: Tensor, parameters: Sequence[Tensor]) -> Model:
         RuntimeError: A layer has no second derivative (fused attention: compute the loss under
             :func:`thalweg.curvature.surface.exact_attention`).
     """
+    twice(once(loss), "curvature along the gradient")
     with torch.enable_grad():
         first = torch.autograd.grad(
             loss, parameters, create_graph=True, retain_graph=True, allow_unused=True

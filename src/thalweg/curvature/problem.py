@@ -81,6 +81,7 @@ class Problem:
         seed: Of random draws.
         twin: The private copy with its loss.
         original: The model handed in, to recognise its weights inside a loss.
+        once: A function on the way that has no second derivative; empty for none.
         notes: What a reader of the numbers should know.
     """
 
@@ -96,6 +97,7 @@ class Problem:
     forward: str
     loss_function: Callable[..., Any]
     dropout: bool
+    once: str = ""
     notes: list[str] = field(default_factory=list)
     _masses: dict[int | None, list[float]] = field(default_factory=dict, repr=False)
     _padded: list[tuple[int, int]] | None = field(default=None, repr=False)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import grad_and_value, jvp, vjp
 from torch.utils import _pytree as pytree
 
+from thalweg.curvature.once import twice
 from thalweg.curvature.outputs import Metric
 from thalweg.curvature.problem import Problem, Theta
 
@@ -54,6 +55,7 @@ class HessianProduct(Product):
     name = "Hessian"
 
     def __init__(self, problem: Problem) -> None:
+        twice(problem.once, self.name)
         self.problem = problem
 
     def linear(self, theta: Theta, batch: Any, v: Theta) -> tuple[Tensor, Theta]:
@@ -102,6 +104,7 @@ class OutputProduct(Product):
     """Jᵀ M J v with J the derivative of the outputs and M a matrix on outputs."""
 
     def __init__(self, problem: Problem, metric: Metric, name: str) -> None:
+        twice(problem.once, name)
         self.problem, self.metric, self.name = problem, metric, name
 
     def _outputs(self, batch: Any) -> Callable[..., Theta]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from thalweg.curvature.once import once
 from thalweg.curvature.private import HALF
 from thalweg.curvature.problem import Problem, samples_of
 from thalweg.risk import tree
@@ -43,6 +44,7 @@ def _value_and_gradient(problem: Problem, batch: Any) -> tuple[Tensor, list[Tens
         theta = tuple(t.clone().requires_grad_() for t in problem.theta)
         loss = problem.loss(theta, batch)
         _reads_original(problem, loss)
+        problem.once = once(loss)
         grads = (
             torch.autograd.grad(loss, theta, allow_unused=True)
             if loss.requires_grad

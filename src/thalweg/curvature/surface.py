@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from thalweg.curvature.once import once, twice
+
 MEMORY = 256 * 2**20  # bytes that a block of gradients or of points may take
 CHUNK = 512  # samples per forward pass, at most
 BLOCK = 64  # Hessian-vector products at once, at most
@@ -133,6 +135,7 @@ class Surface:
         at = w.clone().requires_grad_()
         with torch.enable_grad():
             loss = self.loss(at, batch)
+            twice(once(loss), "Hessian")
             (g,) = torch.autograd.grad(loss, at, create_graph=True, allow_unused=True)
         if g is None or not g.requires_grad:  # linear in the weights
             return torch.zeros_like(rows)
