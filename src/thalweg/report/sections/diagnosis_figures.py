@@ -105,6 +105,8 @@ def comparison(found: Diagnosis, trial: Trial | None, name: str) -> list[Figure]
               "yaxis": axis.layout}  # fmt: skip
     alt = f"{criterion.label} before and after the change against gradients."
     caption = f"{trial.change[:1].upper()}{trial.change[1:]}: first of {len(trial.seeds)} seeds."
+    if not any(math.isfinite(v) for v in before.held_out):
+        caption += " As it is, training diverges: there is no line to draw."
     return [Figure(name, "Before and after", caption, alt, data, layout, 280)]
 
 
