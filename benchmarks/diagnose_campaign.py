@@ -190,6 +190,16 @@ def report(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return figures
 
 
+def confusion(rows: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """How often each code came first, by what was planted; ``healthy`` for nothing."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        if not row["fault"] or harmful(row):
+            first = (row.get("codes") or ["nothing"])[0]
+            found.setdefault(row.get("fault") or "healthy", Counter())[first] += 1
+    return {name: dict(counts.most_common()) for name, counts in sorted(found.items())}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sample", type=int, default=None, help="so many cases, evenly chosen")
@@ -221,7 +231,8 @@ def main() -> int:
     chosen = [rows[case[0]] for case in wanted if case[0] in rows]
     figures = report(chosen)
     if asked.sample is None and not asked.only and parts == 1:
-        keep("diagnose", campaign=figures)
+        figures |= {"planned cases": len(wanted)}
+        keep("diagnose", campaign=figures, confusion=confusion(chosen))
     return 0
 
 
