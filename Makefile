@@ -26,7 +26,7 @@ $(VENV)/.developer: $(VENV)/.installed
 demo: $(VENV)/.installed  ## install, then the tour on real digits: diagnose, cure, race, train, report
 	@$(BIN)/thalweg demo
 
-test: $(VENV)/.developer  ## every test (about ten minutes on two cores)
+test: $(VENV)/.developer  ## the tests, about twelve minutes on two cores; those of a minute and more: pytest --long
 	@OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 quick: $(VENV)/.developer  ## the tests that take seconds
