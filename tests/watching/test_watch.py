@@ -161,8 +161,19 @@ def test_weights_frozen_on_purpose_are_not_a_finding():
     assert codes(loop(model, sgd(model), 60)) == []
 
 
+@pytest.fixture
+def compiled():
+    """How many frames torch.compile has seen: none before the test, and none that it leaves."""
+    frames = torch._dynamo.utils.counters["frames"]
+    before = dict(frames)
+    frames.clear()
+    yield frames
+    frames.clear()
+    frames.update(before)
+
+
 @pytest.mark.parametrize("functional", [False, True])
-def test_dead_units_are_counted_exactly(functional):
+def test_dead_units_are_counted_exactly(functional, compiled):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -181,6 +192,13 @@ def test_dead_units_are_counted_exactly(functional):
     assert found.code == "dead-units"
     assert found.measured == pytest.approx(16 / 40)
     assert found.where == ("" if functional else "relu")
+
+
+def test_it_is_said_that_functions_are_not_watched_where_code_was_compiled(compiled):
+    model = network()
+    assert loop(model, sgd(model), 20).notes == ()
+    compiled["total"] += 1
+    assert "F.relu" in loop(model, sgd(model), 20).notes[0]
 
 
 def test_saturated_units_are_found_but_not_those_of_the_output():

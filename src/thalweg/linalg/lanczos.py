@@ -74,7 +74,8 @@ def eigenvalues(
     search goes on until a few steps of both change nothing; a block of b > 1 sees b copies anyway.
 
     Memory: ``p · basis`` numbers. By default as many as fit into 1 GiB, at least ``2 k + 8 block``;
-    beyond them the method restarts from the best Ritz vectors.
+    beyond them the method restarts from the best Ritz vectors. Lengths are taken as they are, so
+    an operator whose entries' squares underflow (below 1e-146 in float64) is read as zero.
 
     >>> from thalweg.linalg import DenseOperator
     >>> found = eigenvalues(DenseOperator(torch.diag(torch.arange(1.0, 101.0))), k=2, tol=1e-6)

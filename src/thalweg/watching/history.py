@@ -115,6 +115,7 @@ class History:
     wide: frozenset[str] = frozenset()  # of these, matrices and kernels
     broken: Look | None = None  # the first look with numbers that are not finite
     sound: Look | None = None  # the last one before it
+    blind: bool = False  # some look could not see activations that are called as functions
     stale: int = 0  # looks that found the gradients of the step before
     checked: int = 0
 

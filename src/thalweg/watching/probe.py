@@ -88,6 +88,7 @@ class Probe:
         self.samples = 0
         self.last: tuple[int, str] = (0, "")  # the result of the last squashing call
         self.output: int = -1
+        self.blind = False  # to activations that are called as functions
         self._stack: list[str] = []
         self._mode: _Mode | None = None
         self._calls: dict[str, int] = {}
@@ -124,7 +125,8 @@ class Probe:
         at = now()
         if not self._stack:
             self._inputs(args, kwargs)
-            if self._mode is None and not compiles():
+            self.blind = compiles()
+            if self._mode is None and not self.blind:
                 self._mode = _Mode(self._activation)
                 self._mode.__enter__()
         self._stack.append(name)

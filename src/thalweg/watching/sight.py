@@ -116,6 +116,7 @@ class Sight:
         self._release()
         if probe is not None:
             self.history.order = tuple(probe.leaves) or self.history.order
+            self.history.blind |= probe.blind
             self.seen["used"] = frozenset(probe.used)
             self.seen["hidden"] = probe.hidden_squashes()
             self.history.units.add(probe.alive, probe.samples, self.ledger)

@@ -105,6 +105,11 @@ class Watch:
                 "The optimiser's step called no hook (it is compiled, or never called): only the "
                 "loss was watched."
             )
+        if self.history.blind:
+            return *self._notes, (
+                "torch.compile has been at work in this process: activations that are modules were "
+                "watched, those called as functions (F.relu) were not."
+            )
         return self._notes
 
     def scalars(self) -> dict[str, float]:
