@@ -237,6 +237,49 @@ def test_an_instance_is_forked_and_never_touched():
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
+def padded(rows):
+    """A task whose loss runs over the samples that are not padding, scored by blocks of 4."""
+    targets = labels(96)
+    targets[rows] = -100
+    return task(
+        metric="loss",
+        weight=lambda batch: (batch[1] != -100).sum(),
+        held_out=(inputs(96), targets),
+        test=(inputs(60), labels(60)),
+    )
+
+
+def test_held_out_samples_of_padding_alone_are_refused_wherever_they_stand():
+    check(Risk(padded(slice(41, 43)), device="cpu"))  # the rest of their block has a loss
+    with pytest.raises(ValueError, match=r"is 0 on samples 40 to 43 of the selection part"):
+        check(Risk(padded(slice(40, 44)), device="cpu"))
+
+
+def test_of_a_part_in_many_blocks_the_door_scores_the_first_a_middle_and_the_last_one():
+    scored = []
+
+    def metric(output, target):
+        scored.append(len(target))
+        return 0.5
+
+    held_out = inputs(90), labels(90)  # 23 blocks, the last one short
+    risk = Risk(task(metric=metric, held_out=held_out, test=held_out), device="cpu")
+    check(risk)
+    assert scored == 2 * [4, 4, 2]
+    whole = risk.score(risk.model(0), "selection")
+    assert scored[6:] == 22 * [4] + [2]
+    assert len(whole.values) == 23
+
+
+@pytest.mark.parametrize("block", [0, 11, 22])
+def test_values_of_one_block_are_those_of_the_whole_part(block):
+    held_out = inputs(90), labels(90)
+    risk = Risk(task(metric="loss", weight=lambda b: len(b[1]), held_out=held_out), device="cpu")
+    model, size = risk.model(0), risk.block_size("selection")
+    alone = risk.score_block(model, "selection", block * size)
+    assert torch.equal(alone, risk.score(model, "selection").values[block : block + 1])
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", 3.5])
 def test_a_device_that_is_not_there_is_named(device):
     with pytest.raises(ValueError, match="device"):

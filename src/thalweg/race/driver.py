@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,6 @@ class Driver:
         run: The run directory, opened.
         plan: What :class:`~thalweg.race.plan.Planner` decided.
         seeds: The seeds of every configuration.
-        weights: ``(u,)`` weights of the selection units.
         make_engine: Builds an engine for members with one batch size.
         report: Called after every row with the gradients executed since the last call.
     """
@@ -83,13 +83,11 @@ class Driver:
         run: Any,
         plan: dict[str, Any],
         seeds: Sequence[int],
-        weights: Floats,
         make_engine: MakeEngine,
         report: Callable[[int], None],
     ) -> None:
         self.risk, self.run, self.plan = risk, run, plan
         self.seeds = tuple(seeds)
-        self.comparison = Comparison(weights, len(self.seeds))
         self._make_engine, self._report = make_engine, report
         self.rows: dict[tuple[str, int], Row] = {
             (row.member, row.segment): _read(row) for row in run.journal.rows()
@@ -98,6 +96,11 @@ class Driver:
         self._pending: list[Row] = []
         self._flushed = self._saved = time.monotonic()
         self._save_cost = 0.0
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Of members by the selection part; first asked for when that has been looked at."""
+        return Comparison(self.risk.unit_weights("selection").numpy(), len(self.seeds))
 
     @property
     def executed(self) -> int:

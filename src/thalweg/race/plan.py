@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from thalweg.optim.methods import defaults, method
 from thalweg.race import ladder
 from thalweg.race.cull import RUNGS
+from thalweg.race.pace import Pace
 from thalweg.race.population.choose import Choice, choose
 from thalweg.race.population.driven import Driven, is_driven, price
 from thalweg.race.population.looped import Run, start
@@ -32,7 +34,6 @@ PROOF_STEPS = 100  # what proof and first turns of an engine take, in steps of o
 LIVE_BYTES = 4 * 2**30  # what live runs may hold together before some are parked on disk
 ENGINES = ("auto", "looped", "stacked", "vmap")
 PROBE_STEPS = (20, 200)  # fewest and most steps of one learning-rate probe
-TIMED_STEPS = 12
 RESERVE = 0.75  # share of a budget in seconds planned for; the rest is for widening and scoring
 CULLED_COST = 0.5  # what a race with culling costs at most of one without (halving alone: 0.31)
 
@@ -97,6 +98,7 @@ class Planner:
         self._begun = time.monotonic()
         self._evaluations = 0
         self._scoring = 0.0  # seconds per look at the selection part
+        self._pace = Pace(risk, space, facts.stochastic)
 
     def plan(
         self,
@@ -109,11 +111,11 @@ class Planner:
     ) -> dict[str, Any]:
         """Threads, learning rates, engines, and the steps of each run."""
         sizes = batch_sizes(self.risk, self.space)
-        threads = threads or self._pick_threads()
+        threads = threads or self._pace.threads()
         torch.set_num_threads(threads)
-        cost = {size: self._seconds_per_step(size) for size in sizes}
+        cost = {size: self._pace.step(size) for size in sizes}
         if budget.seconds is not None:
-            self._scoring = self._seconds_per_score()
+            self._scoring = self._pace.look()
         rough = self._steps(budget, cost, ladder.POINTS * len(self.space.optimizers) * seeds, cull)
         highest: dict[str, float | None] = {}
         rates: dict[str, list[float]] = {}
@@ -209,37 +211,6 @@ class Planner:
     def _run(self, configuration: Configuration, total: int) -> Run | Driven:
         return start(self.risk, Member(configuration, 0), total, self.facts.stochastic)
 
-    def _pick_threads(self) -> int:
-        """One thread, unless all of them make a step at least a fifth faster."""
-        every = torch.get_num_threads()
-        if self.risk.device.type != "cpu" or every == 1:
-            return every
-        size, took = self.space.batch_size, {}
-        for threads in (1, every):
-            torch.set_num_threads(threads)
-            took[threads] = self._seconds_per_step(size)
-        return every if took[every] < 0.8 * took[1] else 1
-
-    def _seconds_per_step(self, size: int) -> float:
-        """The fastest of a few steps of the first rule on batches of this size."""
-        name = next((n for n in self.space.optimizers if not is_driven(n)), "sgd")
-        base = self.space.probe(name, defaults(name)["lr"])
-        run = self._run(Configuration(name, base.hyperparameters, size), TIMED_STEPS)
-        took = []
-        for step in range(1, TIMED_STEPS + 1):
-            begun = time.perf_counter()
-            run.advance(step, lambda n: None)
-            took.append(time.perf_counter() - begun)
-        return min(took[2:])
-
-    def _seconds_per_score(self) -> float:
-        model, took = self.risk.model(0), []
-        for _ in range(3):  # the first one pays for waking up
-            begun = time.perf_counter()
-            self.risk.score(model, "selection")
-            took.append(time.perf_counter() - begun)
-        return min(took)
-
     def _footing(self, rough: dict[int, int], seeds: int) -> Footing:
         """Where the climbs begin, by the curvature of the first minibatches."""
         probes = {n: self.space.probe(n, 1.0) for n in self.space.optimizers}
@@ -256,10 +227,15 @@ class Planner:
 
         return ladder.climb(survives, ladder.rung(start or defaults(name)["lr"] * 10))
 
+    @cached_property
+    def _initial_loss(self) -> float:
+        """The held-out loss that every probe starts from: they share their first weights."""
+        return self.risk.score(self.risk.model(0), "selection").loss
+
     def _survives(self, configuration: Configuration, steps: int) -> bool:
         """Whether a short run ends with finite weights and a lower held-out loss."""
         run = self._run(configuration, steps)
-        before = run.score("selection").loss
+        before = self._initial_loss
         loss = run.advance(steps, lambda n: None)
         self._evaluations += run.evaluations
         if not math.isfinite(loss) or not run.finite():

@@ -21,7 +21,6 @@ from thalweg.race.executors.setup import open_pool, require_source
 from thalweg.race.executors.shards import shares
 from thalweg.race.plan import ENGINES, LIVE_BYTES, Budget, Planner, batch_sizes
 from thalweg.race.population.base import Engine
-from thalweg.race.score import Comparison
 from thalweg.race.space import Configuration, Member, Space, check_lrs, make_space
 from thalweg.race.table import Table
 from thalweg.records import Progress, Race
@@ -201,7 +200,6 @@ class _Race:
         self._pool: Any = None  # of processes here or on a cluster
         self._groups = 0
         torch.set_num_threads(self.plan["threads"])
-        self._weights = {p: risk.unit_weights(p).numpy() for p in _PARTS}
         self.seeds = [asked["seed"] + k for k in range(asked["seeds"])]
         self.configurations: list[Configuration] = []
         self.driver = Driver(
@@ -209,12 +207,10 @@ class _Race:
             folder,
             self.plan,
             self.seeds,
-            self._weights["selection"],
             self._engine,
             self._tick,
         )
-        confirmation = Comparison(self._weights["confirmation"], len(self.seeds))
-        self._table = Table(self.driver, self.configurations, confirmation)
+        self._table = Table(self.driver, self.configurations)
 
     # ------------------------------------------------------------------ the race
 

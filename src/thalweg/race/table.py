@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
+from functools import cached_property
 from statistics import fmean
 
 from thalweg.optim.methods import line
@@ -20,17 +21,18 @@ class Table:
     """Entries of everything that has run so far.
 
     Args:
-        driver: Rows and paired intervals on the selection part.
+        driver: Rows and paired intervals on the selection part; the confirmation part has its own.
         configurations: What was raced, in the order it was added.
-        confirmation: Intervals on the confirmation part.
     """
 
-    def __init__(
-        self, driver: Driver, configurations: Iterable[Configuration], confirmation: Comparison
-    ) -> None:
+    def __init__(self, driver: Driver, configurations: Iterable[Configuration]) -> None:
         self.driver = driver
         self.configurations = list(configurations)
-        self._confirmation = confirmation
+
+    @cached_property
+    def _confirmation(self) -> Comparison:
+        weights = self.driver.risk.unit_weights("confirmation")
+        return Comparison(weights.numpy(), len(self.driver.seeds))
 
     def partial(self, most: int | None = None) -> tuple[Entry, ...]:
         """Entries by the newest results, without ties: for progress and unfinished runs."""

@@ -19,6 +19,7 @@ from thalweg.risk.criterion import IGNORED, class_axis
 from thalweg.risk.risk import Risk, evaluating
 
 SCAN_ITEMS = 512  # samples looked at in data sets that are read item by item
+TRIED = 3  # blocks of a held-out part that are scored: its first, a middle one, its shorter last
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,9 +286,31 @@ def _check_mean(name: str, risk: Risk, model: nn.Module, batch: Any, notes: list
 
 def _check_held_out(name: str, risk: Risk, model: nn.Module) -> None:
     for part in ("selection", "confirmation"):
-        scores = _attempt(f"{name}: scoring the {part} part of held_out", risk.score, model, part)
-        if not bool(torch.isfinite(scores.values).all()):
+        doing = f"{name}: scoring the {part} part of held_out"
+        starts = range(0, getattr(risk, part).n, _attempt(doing, risk.block_size, part))
+        if len(starts) <= TRIED:
+            values = _attempt(doing, risk.score, model, part).values
+        else:  # all of it may cost as much as dozens of steps
+            _check_masses(name, risk, part, starts)
+            tried = (starts[0], starts[len(starts) // 2], starts[-1])
+            values = torch.cat([_attempt(doing, risk.score_block, model, part, k) for k in tried])
+        if not bool(torch.isfinite(values).all()):
             raise ValueError(
                 f"{name}: the criterion '{risk.metric}' is not finite on the {part} part at the "
                 "initial weights."
+            )
+
+
+def _check_masses(name: str, risk: Risk, part: str, starts: range) -> None:
+    """Every block must weigh something: one of padding alone has no loss."""
+    data = getattr(risk, part)
+    if risk.task.weight is None or not isinstance(data, source.Resident):
+        return
+    for first, block in zip(starts, data.chunks(starts.step), strict=True):
+        mass = _attempt(f"{name}: weight(batch) on the {part} part", risk.weight, block)
+        if not mass > 0:
+            raise ValueError(
+                f"{name}: weight(batch) is {mass:g} on samples {first} to "
+                f"{min(first + starts.step, data.n) - 1} of the {part} part, which are scored "
+                "together. Leave out samples of padding alone."
             )

@@ -266,6 +266,17 @@ class Risk:
         fits = EVALUATE_BYTES // max(1, size)
         return max(self.batch_size(), min(EVALUATE_AT_ONCE, fits), 1)
 
+    def block_size(self, part: str) -> int:
+        """Samples of a held-out part that are scored at once."""
+        return self._at_once if self.per_sample else max(1, -(-getattr(self, part).n // BLOCKS))
+
+    def score_block(self, model: nn.Module, part: str, first: int) -> Tensor:
+        """Criterion values of one block of a held-out part, from its ``first`` sample on."""
+        data = getattr(self, part)
+        rows = torch.arange(first, min(first + self.block_size(part), data.n))
+        with evaluating(model), self.precision():
+            return self._score_chunk(model, data.take(rows))[0].double().cpu()
+
     def score(self, model: nn.Module, part: str, most: int | None = None) -> Scores:
         """The criterion on ``"selection"`` or ``"confirmation"``, in evaluation mode.
 
@@ -275,7 +286,7 @@ class Risk:
             most: Samples that suffice (the first ones; at least one block); None: all.
         """
         data = self.selection if part == "selection" else self.confirmation
-        size = self._at_once if self.per_sample else max(1, -(-data.n // BLOCKS))
+        size = self.block_size(part)
         wanted = data.n if most is None else min(most, data.n)
         values, weights, losses, masses = [], [], [], []
         with evaluating(model), self.precision():
