@@ -25,7 +25,7 @@ class NoiseScale(Record):
     of: int  # samples there are
     parameters: int
     method: str  # "samples" (one gradient per sample) or "batches" (differences between batches)
-    loss: float
+    loss: float  # mean over those looked at
     layers: dict[str, tuple[float, float]] = field(default_factory=dict)  # name: tr Σ, |G|²
 
     @property

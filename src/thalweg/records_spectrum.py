@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from thalweg.records import Record
-from thalweg.records_landscape import LineSlice, PlaneSlice
+from thalweg.records_landscape import BatchAdvice, CriticalPoint, LineSlice, PlaneSlice
 from thalweg.registry import resolve
 
 
@@ -86,6 +86,10 @@ class SpectrumReport(Record):
     steps: int = 0
     lines: tuple[LineSlice, ...] = ()  # through these weights; equal lengths mean equal distances
     plane: PlaneSlice | None = None
+    critical: CriticalPoint | None = None  # of the Hessian: what kind of place these weights are
+    batch: BatchAdvice | None = None  # with the gradient noise scale
+    largest_stderr: float = 0.0  # over the choice of samples; 0: all were looked at
+    smallest_stderr: float = 0.0
     products: int = 0
     engine: str = ""
     chunk: int | None = None

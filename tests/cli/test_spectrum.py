@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from thalweg.curvature import advise_batch_size, noise_scale
 from thalweg.records import SpectrumReport
 from thalweg.report.embed import unpack
+from thalweg.task import load_task
 
 TASK = """
 import torch
@@ -27,6 +29,16 @@ class Loud(nn.Linear):
 task = tw.Task("two", lambda: nn.Linear(4, 2), nn.functional.cross_entropy,
                train=(x[:60], y[:60]), held_out=(x[60:], y[60:]),
                recipe=tw.Recipe(lr=0.1, batch_size=10, epochs=2))
+class Hill(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        return self.w[0] ** 2 - self.w[1] ** 2 + 0 * x.sum()
+
+
+hill = tw.Task("hill", Hill, lambda z, y: z, train=(x[:60], y[:60]), held_out=(x[60:], y[60:]))
 loud = tw.Task("loud", lambda: Loud(4, 2), nn.functional.cross_entropy,
                train=(x[:60], y[:60]), held_out=(x[60:], y[60:]))
 """
@@ -80,9 +92,40 @@ def test_trained_weights_have_their_own_curvature(thalweg, file) -> None:
     assert trained["loss"] < fresh["loss"]
 
 
+def test_verdict_and_batch_size_stand_on_screen_in_the_record_and_on_the_page(
+    thalweg, file, tmp_path
+) -> None:
+    ended = thalweg("spectrum", file, "--run", "s", "--float64")
+    assert ended.code == 0
+    record = SpectrumReport.from_dict(json.loads((tmp_path / "s" / "spectrum.json").read_text()))
+    at, advice = record.critical, record.batch
+    assert at is not None
+    assert advice is not None
+    assert at.kind == "not critical"
+    wanted = noise_scale(load_task(file), dtype="float64", device="cpu")
+    assert advice == advise_batch_size(wanted)
+    text = " ".join(ended.out.split())
+    assert "No critical point: the gradient norm is" in text
+    assert f"Batch size: about {advice.batch_size}" in text
+    page = (tmp_path / "s" / "report.html").read_text()
+    for words in ("No critical point", f"Batch size: about {advice.batch_size}", "What a batch"):
+        assert words in page
+
+
+def test_a_saddle_is_proved_from_the_command_line(thalweg, file) -> None:
+    ended = thalweg("spectrum", file.replace(":task", ":hill"), "--run", "s", "--no-noise")
+    text = " ".join(ended.out.split())
+    assert "The gradient vanishes (norm 0). A saddle, proved by a negative eigenvalue." in text
+    assert "1 of 2 directions curve downwards; along the steepest, curvature −2" in text
+    assert "Batch size" not in text
+    steep = thalweg("spectrum", file, "--run", "t", "--tol-gradient", "10", "--no-noise")
+    assert "The gradient vanishes" in " ".join(steep.out.split())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--tol-gradient", "0"), "tol_gradient must be above 0"),
         (("--operator", "kfac"), "operator is 'kfac'"),
         (("--tol", "2"), "tol must be between 0 and 1"),
         (("--mode", "test"), "mode is 'test'"),

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import thalweg as tw
-from thalweg.curvature import hessian, spectrum
+from thalweg.curvature import advise_batch_size, classify, hessian, noise_scale, spectrum
+from thalweg.curvature.problem import Problem
+from thalweg.curvature.subset import affordable, sampling_errors, work
 from thalweg.curvature.views import views
 from thalweg.linalg import eigenvalues
 from thalweg.records import SpectrumReport
@@ -184,3 +186,112 @@ def test_weights_at_which_the_loss_is_not_finite_are_refused(task) -> None:
         broken[0].weight.fill_(math.inf)
     with pytest.raises(ValueError, match="NaN or infinite"):
         spectrum(task, model=broken)
+
+
+# ---------------------------------------------------------------- verdict, noise, subsets
+
+
+def test_the_verdict_is_that_of_classify_on_the_dense_matrix(whole, sampled, task) -> None:
+    wanted = classify(task, dtype="float64", device="cpu").record
+    for found in (whole.critical, sampled.critical):
+        assert found is not None
+        assert (found.kind, found.proved) == (wanted.kind, wanted.proved)
+        assert found.gradient_norm == pytest.approx(wanted.gradient_norm, rel=1e-9)
+        assert abs(found.lowest - wanted.lowest) <= found.lowest_residual + 1e-12
+        assert found.index_low - 1e-9 <= wanted.index <= found.index_high + 1e-9
+        assert found.drop == pytest.approx(wanted.drop, rel=1e-3)
+    assert whole.critical.index == wanted.index
+    assert whole.critical.method == "dense"
+
+
+def test_a_proved_saddle_and_a_certain_minimum_are_told_by_their_signs() -> None:
+    class Two(nn.Module):
+        """The loss ½ w₀² + ½ s w₁² at the origin, whatever the input."""
+
+        def __init__(self, sign: float) -> None:
+            super().__init__()
+            self.w, self.sign = nn.Parameter(torch.zeros(2)), sign
+
+        def forward(self, x):
+            return 0.5 * (self.w[0] ** 2 + self.sign * self.w[1] ** 2) + 0 * x.sum()
+
+    x = torch.ones(20, 1)
+    for sign, kind, index in ((-1.0, "saddle", 1), (1.0, "minimum", 0)):
+        at = tw.Task(kind, lambda s=sign: Two(s), lambda z, y: z, train=(x, x), held_out=(x, x))
+        found = spectrum(at, layers=False, noise=False, k=1).critical
+        assert (found.kind, found.proved, found.index) == (kind, True, index)
+        assert (found.drop is None) == (kind == "minimum")
+
+
+def test_the_noise_scale_is_the_closed_form_over_all_samples(task) -> None:
+    found = spectrum(task, dtype="float64", layers=False, k=1).batch
+    x, y = (t.double() if t.is_floating_point() else t for t in task.train)
+    model = net().double()
+    rows = []
+    for i in range(60):
+        g = torch.autograd.grad(F.cross_entropy(model(x[i : i + 1]), y[i : i + 1]),
+                                tuple(model.parameters()))  # fmt: skip
+        rows.append(torch.cat([t.flatten() for t in g]))
+    each = torch.stack(rows)
+    mean = each.mean(0)
+    scale = float((each - mean).square().sum() / 59 / mean.square().sum())
+    assert found.noise.scale == pytest.approx(scale, rel=1e-9)
+    assert found.noise == noise_scale(task, dtype="float64", device="cpu")
+    assert found == advise_batch_size(found.noise)
+    assert spectrum(task, noise=False, layers=False, k=1).batch is None
+
+
+def test_too_few_samples_for_noise_are_said_and_no_error() -> None:
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    few = tw.Task("f", lambda: nn.Linear(2, 1), F.mse_loss, train=(x, x[:, :1]),
+                  held_out=(x, x[:, :1]))  # fmt: skip
+    found = spectrum(few, k=1)
+    assert found.batch is None
+    assert any("No gradient noise scale" in note for note in found.notes)
+
+
+def test_the_error_of_a_subset_is_how_other_subsets_differ() -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(2000, 3, generator=g, dtype=F64) * torch.tensor([3.0, 1.0, 0.5])
+    line = nn.Linear(3, 1, bias=False).double()
+    data = (x, torch.zeros(2000, 1, dtype=F64))
+    ops = [hessian(line, F.mse_loss, data, samples=200, seed=s) for s in range(60)]
+    tops = torch.tensor([float(eigenvalues(op, tol=1e-8).values[0]) for op in ops], dtype=F64)
+    told = [sampling_errors(op, eigenvalues(op, tol=1e-8).vectors)[0] for op in ops[:20]]
+    rms = math.sqrt(sum(t * t for t in told) / len(told))
+    assert rms == pytest.approx(float(tops.std()), rel=0.35)  # 60 draws tell it to 9 %, 20 to 16 %
+    everything = hessian(line, F.mse_loss, data)
+    assert sampling_errors(everything, torch.eye(3, dtype=F64)) == [0.0, 0.0, 0.0]
+
+
+def test_work_counts_a_matrix_product_exactly_and_decides_the_same_everywhere() -> None:
+    def of(width: int, n: int) -> Problem:
+        x = torch.zeros(n, width)
+        return hessian(nn.Linear(width, 1, bias=False), F.mse_loss, (x, torch.ones(n, 1))).problem
+
+    small, large = (work(of(width, 64)) for width in (1000, 2000))
+    assert large - small == pytest.approx(3 * 2 * 1000 / 3e10, rel=1e-6)
+    assert affordable(of(10, 500)) == 500
+    big = of(200_000, 300)
+    assert affordable(big) == affordable(big)
+    assert 32 <= affordable(big) <= 300
+
+
+def test_a_subset_is_drawn_by_itself_and_its_error_stands_in_the_record(task, monkeypatch) -> None:
+    monkeypatch.setattr("thalweg.curvature.subset.WORK", 1e-9)
+    found = spectrum(task, layers=False, k=1, noise=False, dense=0)
+    assert (found.samples, found.of) == (32, 60)
+    assert found.largest_stderr > 0
+    assert spectrum(task, samples=None, layers=False, k=1, noise=False).largest_stderr == 0
+    with pytest.raises(ValueError, match="samples is 'some'"):
+        spectrum(task, samples="some")
+
+
+def test_random_probes_are_fewer_where_there_are_many_weights() -> None:
+    x = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+    y = torch.zeros(32, 500)
+    wide = tw.Task("w", lambda: nn.Linear(64, 500), F.mse_loss, train=(x, y), held_out=(x, y))
+    found = spectrum(wide, layers=False, k=1, noise=False, steps=3)
+    assert found.probes == 2
+    exact = 2 * float((x.square().sum(1) + 1).mean())  # 500 outputs, each 2/500 of it
+    assert abs(found.trace - exact) <= 5 * found.trace_stderr

@@ -37,8 +37,13 @@ def spectrum(
     operator: Annotated[str, typer.Option(help="hessian, ggn or fisher (empirical).")] = "hessian",
     part: Annotated[str, typer.Option(help="train, selection or confirmation.")] = "train",
     samples: Annotated[
-        int, typer.Option(min=0, help="A random part of so many samples; 0: all.")
-    ] = 4096,
+        int | None,
+        typer.Option(
+            min=0,
+            help="A random part of so many samples; 0: all. Default: about a minute's work of one "
+            "core, at most 4,096.",
+        ),
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="Batch normalisation: eval (stored statistics) or train.")
     ] = "eval",
@@ -47,12 +52,21 @@ def spectrum(
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Eigenvalues at each end.")] = 5,
     tol: Annotated[float, typer.Option(help="Their relative error.")] = 1e-3,
-    probes: Annotated[int, typer.Option(min=1, help="Random vectors of the density.")] = 6,
+    probes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Random vectors of the density; default 2 to 6 by the weights."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Products for each of them.")] = 50,
     dense: Annotated[
         int, typer.Option(min=0, help="All eigenvalues up to so many parameters.")
     ] = 1000,
     layers: Annotated[bool, typer.Option("--layers/--no-layers", help="Layer by layer.")] = True,
+    noise: Annotated[
+        bool, typer.Option("--noise/--no-noise", help="Gradient noise scale and batch size.")
+    ] = True,
+    tol_gradient: Annotated[
+        float, typer.Option(help="Gradient norm below which this is a critical point.")
+    ] = 1e-6,
     landscape: Annotated[
         bool, typer.Option("--landscape", help="The loss along three lines and over a plane.")
     ] = False,
@@ -70,7 +84,7 @@ def spectrum(
     quiet: options.Quiet = False,
     traceback: options.Traceback = False,
 ) -> int:
-    """Eigenvalues at both ends, their density, the condition number and admissible rates.
+    """Eigenvalues, density, conditioning, admissible rates, saddle or minimum, batch size.
 
     Every eigenvalue comes with a certificate: one lies within the residual. The limits are those
     of the first steps; on a quadratic they hold for all.
@@ -99,7 +113,7 @@ def spectrum(
             model=model,
             weights="" if weights is None else str(weights),
             part=part,
-            samples=samples or None,
+            samples="auto" if samples is None else samples or None,
             batch_size=batch_size,
             mode=mode,
             k=k,
@@ -107,6 +121,8 @@ def spectrum(
             probes=probes,
             steps=steps,
             layers=layers,
+            noise=noise,
+            tol_gradient=tol_gradient,
             landscape=landscape,
             dense=dense,
             seed=seed,

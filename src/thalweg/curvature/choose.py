@@ -12,13 +12,18 @@ from thalweg.curvature.products import Product
 from thalweg.curvature.rewriting import Untraceable
 from thalweg.curvature.split import SplitEngine, clock
 
-PATIENCE = 0.5  # seconds of products before a record is worth trying
+PATIENCE = 0.5  # seconds of products before a record is worth trying, at least
+TRACE = 0.04  # ... for every tensor that the graph saves: twice what recording it takes
 NEAR = 1.1  # the largest chunk within this of the fastest
 SMALL = 64  # samples below which chunks are not looked for
 
 
 class AutoEngine:
-    """A kept backward graph for few products; after half a second of them, a recorded one.
+    """A kept backward graph for few products; a recorded one where there are many.
+
+    A record makes a product a third to a half cheaper, so it is made once the products have cost
+    about twice what it will cost itself, by the size of the graph: small models with few products
+    never make one, and where no more products come, little was lost.
 
     Args:
         problem: The function.
@@ -35,13 +40,15 @@ class AutoEngine:
         self.engine: GraphEngine | SplitEngine | None = None
         self.reason = ""  # why there is no record
         self._spent, self._rows, self._tried = 0.0, 0, False
+        self._patience = PATIENCE
 
     def rows(self, v: Tensor) -> Tensor:
         """Each row of ``v (k, p)`` times the matrix: ``(k, p)``."""
         if self.engine is None:
             self.chunk = self.chunk or best_chunk(self.problem)
-            self.engine = graph_engine(self.problem, self.product, self.chunk, self.memory)
-        if self._spent > PATIENCE and not self._tried:
+            self.engine, saved = graph_engine(self.problem, self.product, self.chunk, self.memory)
+            self._patience = max(PATIENCE, TRACE * saved)
+        if self._spent > self._patience and not self._tried:
             self._try()
         start = clock(v.device)
         if self._rows == 0 and len(v) > 1 and not self._tried:
@@ -69,13 +76,21 @@ class AutoEngine:
             self.engine = split
 
 
-def graph_engine(problem: Problem, product: Product, chunk: int | None, memory: int) -> GraphEngine:
-    """Graphs kept if those of all chunks fit into memory, by the size of the first."""
+def graph_engine(
+    problem: Problem, product: Product, chunk: int | None, memory: int
+) -> tuple[GraphEngine, int]:
+    """Graphs kept if those of all chunks fit into memory, by the size of the first.
+
+    Also how often that one saves a tensor, which says how long it is.
+    """
     batch = next(iter(problem.chunks.walk(None if problem.couples else chunk)))
     chunks = sum(1 for _ in problem.chunks.walk(None if problem.couples else chunk))
     found: dict[int, int] = {}
+    saved = 0
 
     def note(t: Tensor) -> Tensor:
+        nonlocal saved
+        saved += 1
         storage = t.untyped_storage()
         found[storage.data_ptr()] = storage.nbytes()
         return t
@@ -86,7 +101,7 @@ def graph_engine(problem: Problem, product: Product, chunk: int | None, memory: 
     ):
         product.graph(problem.theta, batch)
     keep = sum(found.values()) * chunks <= memory
-    return GraphEngine(problem, product, chunk, keep)
+    return GraphEngine(problem, product, chunk, keep), saved
 
 
 def best_chunk(problem: Problem) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from thalweg.curvature.surface import Surface
 from thalweg.curvature.surfaces import surface
 from thalweg.linalg.operator import LinearOperator
 from thalweg.records_landscape import CriticalPoint
+
+if TYPE_CHECKING:
+    from thalweg.linalg.density import Density
 
 ROUNDING = 64  # in units of eps ‖H‖: curvatures below that are not told from 0
 
@@ -24,8 +27,8 @@ class Classified(NamedTuple):
     eigenvalues: Tensor | None  # all of them, ascending, where the Hessian was formed
 
 
-class _Ends(NamedTuple):
-    """What is known about the spectrum."""
+class Ends(NamedTuple):
+    """What is known about the spectrum: both ends, and shares below and near zero."""
 
     lowest: float
     lowest_residual: float
@@ -101,6 +104,23 @@ def classify(
         ends = _dense(at, tol_curvature)
     else:
         ends = _sparse(operator or SurfaceHessian(at), tol_curvature, probes, steps, seed)
+    return judged(at, value, g, ends, tol_gradient, tol_curvature)
+
+
+def judged(
+    at: Surface, value: float, g: Tensor, ends: Ends, tol_gradient: float, tol_curvature: float
+) -> Classified:
+    """The verdict of :func:`classify` from a spectrum that is known already.
+
+    Args:
+        at: The surface, for the values along an escape.
+        value: The loss there.
+        g: Its gradient, ``(p,)``.
+        ends: The spectrum.
+        tol_gradient: See :func:`classify`.
+        tol_curvature: See there.
+    """
+    norm = float(g.double().norm())
     tol = max(tol_curvature, _rounding(at, ends))
     kind, proved, reason = _judge(ends, norm, tol_gradient, tol)
     escape, drop, length = None, None, None
@@ -131,31 +151,38 @@ def classify(
     return Classified(record, escape, ends.all)
 
 
-def _rounding(at: Surface, ends: _Ends) -> float:
+def _rounding(at: Surface, ends: Ends) -> float:
     return ROUNDING * torch.finfo(at.w.dtype).eps * max(abs(ends.lowest), abs(ends.highest))
 
 
-def _dense(at: Surface, tol: float) -> _Ends:
+def _dense(at: Surface, tol: float) -> Ends:
     values, vectors = torch.linalg.eigh(at.dense_hessian().double())
     size = float(values.abs().max())
     tol = max(tol, ROUNDING * torch.finfo(at.w.dtype).eps * size)
+    return whole_spectrum(values, vectors[:, 0].to(at.w), tol, at.w.dtype, at.p)
+
+
+def whole_spectrum(
+    values: Tensor, vector: Tensor, tol: float, dtype: torch.dtype, products: int = 0
+) -> Ends:
+    """What all eigenvalues ``(p,)``, ascending, say; ``vector`` belongs to the first."""
     share = float((values < -tol).double().mean())
-    residual = len(values) * torch.finfo(at.w.dtype).eps * size
-    return _Ends(
+    residual = len(values) * torch.finfo(dtype).eps * float(values.abs().max())
+    return Ends(
         float(values[0]),
         residual,
-        vectors[:, 0].to(at.w),
+        vector,
         float(values[-1]),
         residual,
         (share, share, share),
         float((values.abs() <= tol).double().mean()),
         "dense",
-        at.p,
+        products,
         values,
     )
 
 
-def _sparse(op: LinearOperator, tol: float, probes: int, steps: int, seed: int) -> _Ends:
+def _sparse(op: LinearOperator, tol: float, probes: int, steps: int, seed: int) -> Ends:
     from thalweg.linalg import eigenvalues
 
     found = eigenvalues(op, k=1, which="both", tol=1e-3, seed=seed)
@@ -165,7 +192,7 @@ def _sparse(op: LinearOperator, tol: float, probes: int, steps: int, seed: int) 
     if probes:
         negative, near, more = _quadrature(op, tol, probes, steps, seed)
         products += more
-    return _Ends(
+    return Ends(
         low,
         float(found.residuals[1]),
         found.vectors[:, 1],
@@ -182,16 +209,21 @@ def _sparse(op: LinearOperator, tol: float, probes: int, steps: int, seed: int) 
 def _quadrature(
     op: LinearOperator, tol: float, probes: int, steps: int, seed: int
 ) -> tuple[tuple[float, float, float], float, int]:
-    """Share of eigenvalues below -tol with bounds, and share within tol of zero."""
+    """See :func:`shares`; and how many products it took."""
     from thalweg.linalg import spectral_density
 
     density = spectral_density(op, probes=probes, steps=min(steps, op.shape[0]), seed=seed)
-    share, _ = density.mean(lambda x: (x < -tol).double())
+    return *shares(density, tol), density.products
+
+
+def shares(density: Density, tol: float) -> tuple[tuple[float, float, float], float]:
+    """Share of eigenvalues below ``-tol`` with bounds, and share within ``tol`` of zero."""
+    below, _ = density.mean(lambda x: (x < -tol).double())
     near, _ = density.mean(lambda x: (x.abs() <= tol).double())
-    return (share, *density.fraction_below(-tol)), near, density.products
+    return (below, *density.fraction_below(-tol)), near
 
 
-def _judge(ends: _Ends, norm: float, tol_g: float, tol: float) -> tuple[str, bool, str]:
+def _judge(ends: Ends, norm: float, tol_g: float, tol: float) -> tuple[str, bool, str]:
     dense = ends.all is not None
     below = ends.lowest + ends.lowest_residual < -tol  # an eigenvalue lies there for certain
     if norm > tol_g:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from thalweg.curvature.samples import gradient_blocks, per_sample_gradients
-from thalweg.curvature.surface import MEMORY, Surface
+from thalweg.curvature.surface import MEMORY, Surface, exact_attention
 from thalweg.curvature.surfaces import surface
 from thalweg.records_landscape import MinibatchErrors, NoiseScale
 
@@ -84,7 +84,20 @@ def noise_scale(
             f"{wanted} samples make {units} {method} of {size}; a noise scale needs at least 8."
         )
     sums = _sample_sums(at, indices) if method == "samples" else _batch_sums(at, indices, size)
-    return _scale(at, sums, size, units * size, method)
+    return _scale(at, sums, size, units * size, method, _loss(at, indices))
+
+
+def _loss(at: Surface, indices: Tensor) -> float:
+    """The mean over these samples only."""
+    assert at.take is not None
+    total, weights = 0.0, 0.0
+    for chosen in indices.split(at.chunk()):
+        batch = at.take(chosen)
+        weight = at.weigh(batch)
+        with torch.no_grad(), exact_attention():
+            total += weight * float(at.loss(at.w, batch))
+        weights += weight
+    return total / weights if weights else math.nan
 
 
 def _sample_sums(at: Surface, indices: Tensor) -> _Sums:
@@ -144,7 +157,7 @@ def batch_gradient(at: Surface, indices: Tensor) -> Tensor:
     return single.grad()
 
 
-def _scale(at: Surface, found: _Sums, size: int, n: int, method: str) -> NoiseScale:
+def _scale(at: Surface, found: _Sums, size: int, n: int, method: str, loss: float) -> NoiseScale:
     c = found.shift.double()
     gram = (found.sums @ found.sums.T).cpu()
     cross = (found.sums @ c).cpu()
@@ -175,7 +188,7 @@ def _scale(at: Surface, found: _Sums, size: int, n: int, method: str) -> NoiseSc
         of=at.samples,
         parameters=at.p,
         method=method,
-        loss=at.value(),
+        loss=loss,
         layers=layers,
     )
 

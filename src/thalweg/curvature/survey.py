@@ -12,19 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.curvature.admissible import adaptive
-from thalweg.curvature.blocks import layer_blocks
 from thalweg.curvature.condition import bounded_condition, exact_condition
 from thalweg.curvature.fishers import fisher, mean_gradient
 from thalweg.curvature.gauss_newton import ggn
 from thalweg.curvature.hessians import hessian
+from thalweg.curvature.layerwise import layer_table, mean_and_error, traces
 from thalweg.curvature.matrix import CurvatureOperator
 from thalweg.curvature.problem import Problem
+from thalweg.curvature.subset import MOST, affordable, sampling_errors
+from thalweg.curvature.verdict import batch_advice, critical_point, lowest
 from thalweg.curvature.views import mean_loss, views
 from thalweg.linalg.density import Density
-from thalweg.linalg.estimates import trace
 from thalweg.linalg.lanczos import Eigenpairs, eigenvalues
 from thalweg.linalg.quadrature import spectral_density
-from thalweg.records_spectrum import LayerCurvature, Rate, Share, SpectrumReport
+from thalweg.records_spectrum import Rate, Share, SpectrumReport
 from thalweg.rundir.machine import machine
 from thalweg.steps.bounds import max_learning_rate
 from thalweg.task import Task, task_source
@@ -32,7 +33,8 @@ from thalweg.task import Task, task_source
 OPERATORS = {"hessian": hessian, "ggn": ggn, "fisher": fisher}
 DENSE = 1000  # parameters up to which all eigenvalues are computed
 GRID = 400  # points of the density
-LAYERS = 24  # layers that are looked at, the largest first
+ROWS = 256  # samples of one pass, where only values and gradients are asked for
+DIRECTIONS = 60_000  # weights times probes that make a density sharp
 Told = Callable[[str, int, int], None]
 
 
@@ -43,15 +45,17 @@ def spectrum(
     model: nn.Module | None = None,
     weights: str = "",
     part: str = "train",
-    samples: int | None = 4096,
+    samples: int | str | None = "auto",
     batch_size: int | None = None,
     mode: str = "eval",
     k: int = 5,
     tol: float = 1e-3,
-    probes: int = 6,
+    probes: int | None = None,
     steps: int = 50,
     layers: bool = True,
+    noise: bool = True,
     landscape: bool = False,
+    tol_gradient: float = 1e-6,
     dense: int = DENSE,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -66,16 +70,21 @@ def spectrum(
         model: Trained weights to look from; by default fresh ones under ``seed``.
         weights: What to call them in the record.
         part: ``"train"`` (default), ``"selection"`` or ``"confirmation"``.
-        samples: A random part of so many; None: all.
+        samples: A random part of so many; None: all. ``"auto"``: as many as a minute's work on
+            one core allows, counted in operations of this model, at most 4,096; the record holds
+            what another choice of samples would change.
         batch_size: Of the batches in ``mode="train"``; default the task's.
         mode: Of batch normalisation: ``"eval"`` (default) or ``"train"``.
         k: Eigenvalues at each end.
         tol: Relative error of these.
-        probes: Random vectors of the density.
+        probes: Random vectors of the density; None: 60,000 over the number of weights, between 2
+            and 6, since a vector of many weights averages over as many.
         steps: Products for each.
         layers: Whether to look at each layer.
+        noise: Whether to measure the gradient noise scale, from up to 1,000 samples.
         landscape: Whether to look along three lines and over a plane around the weights: 232 values
             of the loss; see :func:`thalweg.curvature.views.views`.
+        tol_gradient: Gradient norm below which the weights count as a critical point.
         dense: Parameters up to which *all* eigenvalues are computed instead of sampled.
         seed: Of fresh weights, samples and probes.
         device: Default ``"auto"``.
@@ -91,17 +100,23 @@ def spectrum(
     begun = time.perf_counter()
     if operator not in OPERATORS:
         raise ValueError(f"operator is {operator!r}; known: {', '.join(OPERATORS)}.")
-    for name, value in (("k", k), ("probes", probes), ("steps", steps)):
+    for name, value in (("k", k), ("probes", 1 if probes is None else probes), ("steps", steps)):
         if isinstance(value, bool) or int(value) != value or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    if not tol_gradient > 0:
+        raise ValueError(f"tol_gradient must be above 0, got {tol_gradient!r}.")
+    if isinstance(samples, str) and samples != "auto":
+        raise ValueError(f"samples is {samples!r}; wanted a number, None (all) or 'auto'.")
     tell = progress or (lambda stage, done, of: None)
     tell("checking the loss", 0, 1)
-    settings: Any = {"part": part, "samples": samples, "mode": mode, "seed": seed,
-                     "device": device, "dtype": dtype, "model": model,
-                     "batch_size": batch_size}  # fmt: skip
+    look: Any = {"part": part, "mode": mode, "seed": seed, "device": device, "model": model}
+    settings: Any = look | {"dtype": dtype, "batch_size": batch_size,
+                            "samples": MOST if samples == "auto" else samples}  # fmt: skip
     op = OPERATORS[operator](task, **settings)
+    if samples == "auto" and (few := affordable(op.problem)) < op.problem.chunks.n:
+        op = OPERATORS[operator](task, **settings | {"samples": few})
     problem = op.problem
-    gradient = mean_gradient(problem, None)
+    loss, gradient = mean_loss(problem, ROWS), mean_gradient(problem, ROWS)
     ends = eigenvalues(
         op,
         min(k, op.shape[0]),
@@ -110,10 +125,12 @@ def spectrum(
         seed,
         progress=lambda done, _: tell("eigenvalues at both ends", done, 0),
     )
+    probes = probes or min(6, max(2, -(-DIRECTIONS // op.shape[0])))
     density = spectral_density(
         op, probes, steps, seed, progress=lambda done, of: tell("density", done, of)
     )
-    values = all_values(op, tell) if op.shape[0] <= dense else None
+    dense_matrix = whole_matrix(op, tell) if op.shape[0] <= dense else None
+    values = None if dense_matrix is None else torch.linalg.eigvalsh(dense_matrix).flip(0)
     adam = eigenvalues(
         adaptive(op, batch_size=task.recipe.batch_size if mode == "eval" else None),
         tol=max(tol, 1e-2),
@@ -128,15 +145,28 @@ def spectrum(
         else bounded_condition(ends, density)
     )
     scale = max(abs(x) for x in ends.values.tolist()) or 1.0
-    found_layers = _layers(op, tell, seed) if layers else ()
-    total = _trace(op, values, density, found_layers)
+    total, by_layer = _traces(op, dense_matrix, seed)
+    table = (
+        layer_table(op, by_layer, seed, lambda done, of: tell("layer by layer", done, of))
+        if layers
+        else ()
+    )
+    tell("noise of the gradient", 0, 1)
+    advice, silence = batch_advice(task, op, **look) if noise else (None, "")
+    critical = (
+        critical_point(op, loss, gradient, ends, density, values, tol_gradient).record
+        if operator == "hessian"
+        else None
+    )
+    tell("choice of samples", 0, 1)
+    sampling = sampling_errors(op, ends.vectors[:, [0, lowest(ends)]], seed)
     lines, plane = (
         views(problem, ends, seed, lambda done, of: tell("slices", done, of))
         if landscape
         else ((), None)
     )
     grid, curve, stderr = _curve(density)
-    notes = [*op.notes, *_cautions(op, operator, ends)]
+    notes = [*op.notes, *_cautions(op, operator, ends), *([silence] if silence else [])]
     tell("done", 1, 1)
     return SpectrumReport(
         task=task.name,
@@ -149,7 +179,7 @@ def spectrum(
         of=_all(problem),
         parameters=op.shape[0],
         dtype=str(op.dtype).removeprefix("torch."),
-        loss=mean_loss(problem),
+        loss=loss,
         gradient_norm=float(gradient.double().norm()),
         largest=high.values,
         largest_residuals=high.residuals,
@@ -167,7 +197,7 @@ def spectrum(
         negative=_below(density, values, 1e-4 * scale),
         rates=_rates(float(ends.values[0]), float(adam.values[0])),
         quadratic=quadratic,
-        layers=found_layers,
+        layers=table,
         preconditioned=float(adam.values[0]),
         preconditioned_residual=float(adam.residuals[0]),
         exact=tuple(values.tolist()) if values is not None else (),
@@ -179,6 +209,10 @@ def spectrum(
         steps=steps,
         lines=lines,
         plane=plane,
+        critical=critical,
+        batch=advice,
+        largest_stderr=sampling[0],
+        smallest_stderr=sampling[1],
         products=ends.products + density.products + adam.products,
         engine=op.engine,
         chunk=op.chunk,
@@ -190,8 +224,8 @@ def spectrum(
     )
 
 
-def all_values(op: CurvatureOperator, tell: Told) -> Tensor:
-    """All eigenvalues ``(p,)`` float64, descending, from p products."""
+def whole_matrix(op: CurvatureOperator, tell: Told) -> Tensor:
+    """``(p, p)`` float64, symmetrised, from p products."""
     p, width = op.shape[0], 32
     columns = []
     for first in range(0, p, width):
@@ -201,7 +235,20 @@ def all_values(op: CurvatureOperator, tell: Told) -> Tensor:
         columns.append((op @ unit).double().cpu())
         tell("the whole matrix", min(p, first + width), p)
     matrix = torch.cat(columns, 1)
-    return torch.linalg.eigvalsh((matrix + matrix.mT) / 2).flip(0)
+    return (matrix + matrix.mT) / 2
+
+
+def _traces(
+    op: CurvatureOperator, matrix: Tensor | None, seed: int
+) -> tuple[tuple[float, float], dict[str, tuple[float, float]]]:
+    """The trace of all and of every layer's block with standard errors: exact from a matrix."""
+    if matrix is not None:
+        diagonal = matrix.diagonal()
+        exact = {n: (float(diagonal[p].sum()), 0.0) for n, p in op.layout.layers.items()}
+        return (float(diagonal.sum()), 0.0), exact
+    draws = traces(op, seed)
+    whole = torch.stack(list(draws.values())).sum(0)
+    return mean_and_error(whole), {name: mean_and_error(each) for name, each in draws.items()}
 
 
 def is_quadratic(op: CurvatureOperator) -> bool:
@@ -239,24 +286,6 @@ def _ends(found: Eigenpairs, k: int) -> tuple[End, End]:
     return End(*high), End(*low)
 
 
-def _trace(
-    op: CurvatureOperator,
-    values: Tensor | None,
-    density: Density,
-    layers: tuple[LayerCurvature, ...],
-) -> tuple[float, float]:
-    """Exact, or the sum over the layers, or from the density."""
-    if values is not None:
-        return float(values.sum()), 0.0
-    if sum(layer.parameters for layer in layers) == op.shape[0]:
-        return (
-            sum(layer.trace for layer in layers),
-            math.sqrt(sum(layer.trace_stderr**2 for layer in layers)),
-        )
-    mean, stderr = density.mean(lambda x: x)
-    return mean * density.p, stderr * density.p
-
-
 def _near(density: Density, values: Tensor | None, x: float) -> Share:
     if values is not None:
         share = float((values.abs() < x).double().mean())
@@ -282,29 +311,6 @@ def _rates(top: float, adam: float) -> tuple[Rate, ...]:
     if adam > 0:
         note = "with the root mean square of minibatch gradients at these weights held fixed"
         found.append(Rate("adam", "betas 0.9, 0.999", adam, max_learning_rate(adam, "adam"), note))
-    return tuple(found)
-
-
-def _layers(op: CurvatureOperator, tell: Told, seed: int) -> tuple[LayerCurvature, ...]:
-    blocks = layer_blocks(op)
-    chosen = sorted(blocks, key=lambda name: -blocks[name].shape[0])[:LAYERS]
-    found = []
-    for i, (name, block) in enumerate(blocks.items()):
-        if name not in chosen:
-            continue
-        tell("layer by layer", i, len(blocks))
-        top = eigenvalues(block, tol=1e-2, seed=seed)
-        size = trace(block, products=min(30, max(6, block.shape[0])), seed=seed)
-        found.append(
-            LayerCurvature(
-                name,
-                block.shape[0],
-                float(top.values[0]),
-                float(top.residuals[0]),
-                float(size.value),
-                float(size.stderr),
-            )
-        )
     return tuple(found)
 
 

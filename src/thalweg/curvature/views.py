@@ -51,10 +51,10 @@ class Seen(Surface):
         return torch.tensor(found, dtype=torch.float64)
 
 
-def mean_loss(problem: Problem) -> float:
-    """Over all the data."""
+def mean_loss(problem: Problem, chunk: int | None = None) -> float:
+    """Over all the data, ``chunk`` samples at once."""
     total = 0.0
-    for index, (batch, share) in enumerate(problem.parts(None)):
+    for index, (batch, share) in enumerate(problem.parts(chunk)):
         with problem.steady(index), torch.no_grad():
             total += share * float(problem.loss(problem.theta, batch))
     return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from thalweg.records_landscape import BatchAdvice, CriticalPoint
 from thalweg.records_spectrum import Share, SpectrumReport
 from thalweg.report.axes import ticks
 from thalweg.report.figures import Figure, plotly_text
@@ -38,6 +39,8 @@ def draw(found: SpectrumReport) -> Sheet:
             ends=end_rows(found),
             layers=layer_rows(found),
             shares=share_rows(found),
+            batches=batch_rows(found.batch) if found.batch is not None else [],
+            noises=noise_rows(found),
             figures=figures,
             facts=facts(found),
             effort=effort(found),
@@ -77,7 +80,15 @@ def sentences(found: SpectrumReport) -> list[str]:
             "sets re-settles at the edge of stability and often survives far above it; minibatches "
             "lower what is useful. Where a rate fails is measured by a race."
         )
-    if found.smallest and found.smallest[0] < -found.smallest_residuals[0]:
+    if found.samples < found.of and found.largest_stderr:
+        said.append(
+            f"From {count(found.samples)} of {count(found.of)} samples, drawn at random: another "
+            f"draw changes λmax by ± {significant(found.largest_stderr, 2)} (one standard error), "
+            "and few samples make it too large rather than too small. --samples 0 takes all."
+        )
+    if found.critical is not None:
+        said.append(place(found))
+    elif found.smallest and found.smallest[0] < -found.smallest_residuals[0]:
         said.append(
             f"The most negative eigenvalue is {significant(found.smallest[0])}, certain to within "
             f"{significant(found.smallest_residuals[0])}: these weights are no minimum."
@@ -89,7 +100,88 @@ def sentences(found: SpectrumReport) -> list[str]:
         f"{significant(zero.below)} of zero (a hundredth of the largest); "
         f"{share(found.negative)} lie below −{significant(found.negative.below)}."
     )
+    if found.batch is not None:
+        said.append(batch(found.batch))
     return said
+
+
+def place(found: SpectrumReport) -> str:
+    """Minimum, saddle, plateau or none of them, and how many directions curve downwards."""
+    at = found.critical
+    assert at is not None
+    down = ""
+    if at.lowest + at.lowest_residual < -at.tol_curvature:
+        down = (
+            f" {directions(at)} curve downwards; along the steepest, curvature "
+            f"{significant(at.lowest)} within {significant(at.lowest_residual, 2)} for certain"
+        )
+        down += (
+            f", the loss falls by {significant(at.drop)} over a way of {significant(at.drop_step)}."
+            if at.drop and at.drop_step
+            else "."
+        )
+    if at.kind == "not critical":
+        return (
+            f"No critical point: the gradient norm is {significant(at.gradient_norm)} (it would be "
+            f"one at {significant(at.tol_gradient)}, --tol-gradient)."
+            + (down or " No direction was found to curve downwards.")
+        )
+    sure = {
+        "saddle": "A saddle, proved by a negative eigenvalue.",
+        "minimum": "A minimum.",
+        "maximum": "A maximum.",
+        "plateau": "A plateau: no curvature stands out of zero.",
+        "degenerate": "Flat in some directions and rising in the others: second derivatives do "
+        "not tell whether it is a minimum.",
+    }[at.kind]
+    if not at.proved:
+        sure += " Likely, not certain: eigenvalues were sought at the ends only."
+    return f"The gradient vanishes (norm {significant(at.gradient_norm)}). {sure}{down}"
+
+
+def directions(at: CriticalPoint) -> str:
+    """The index in words: exact, or bounds."""
+    of = f"of {count(at.parameters)} directions"
+    if at.method == "dense":
+        return f"{count(at.index)} {of}"
+    low, high = max(1, math.floor(at.index_low)), math.ceil(at.index_high)
+    middle = min(max(round(at.index), low), high)
+    return f"About {count(middle)} ({count(low)} to {count(high)}) {of}"
+
+
+def batch(advice: BatchAdvice) -> str:
+    """The noise scale and what to do about it."""
+    span = "" if advice.low == advice.high else f" ({count(advice.low)} to {count(advice.high)})"
+    return (
+        f"Batch size: about {count(advice.batch_size)}{span} here, since {clean(advice.reason)}. "
+        "It usually grows while training goes on."
+    )
+
+
+def batch_rows(advice: BatchAdvice) -> list[tuple[str, ...]]:
+    """Batch size, updates and samples needed, around the noise scale."""
+    near = [
+        i for i, m in enumerate(advice.sizes) if advice.batch_size / 32 < m < advice.batch_size * 32
+    ]
+    return [
+        (
+            count(advice.sizes[i]),
+            f"{significant(advice.steps[i], 2)} ×",
+            f"{significant(advice.samples[i], 2)} ×",
+        )
+        for i in near
+    ]
+
+
+def noise_rows(found: SpectrumReport) -> list[tuple[str, ...]]:
+    """Layer weights: noise and signal of the gradient."""
+    if found.batch is None:
+        return []
+    return [
+        (clean(name, 40), significant(trace), significant(square),
+         significant(trace / square) if square > 0 else "∞")
+        for name, (trace, square) in found.batch.noise.layers.items()
+    ]  # fmt: skip
 
 
 def condition(found: SpectrumReport) -> str:
@@ -169,10 +261,21 @@ def facts(found: SpectrumReport) -> list[tuple[str, str]]:
         ("numbers", found.dtype),
         ("loss", significant(found.loss)),
         ("gradient norm", significant(found.gradient_norm)),
+        *([("noise", noise_fact(found.batch))] if found.batch is not None else []),
         ("trace", _with_error(found.trace, found.trace_stderr)),
         ("eigenvalues", "all computed" if found.exact else f"{found.probes} random probes of "
          f"{found.steps} products"),
     ]  # fmt: skip
+
+
+def noise_fact(advice: BatchAdvice) -> str:
+    """How the noise scale was measured."""
+    noise = advice.noise
+    what = "single samples" if noise.method == "samples" else "batches"
+    return (
+        f"{significant(noise.scale)} ± {significant(noise.stderr, 2)} samples, from the gradients "
+        f"of {what}, {count(noise.samples)} of {count(noise.of)} samples"
+    )
 
 
 def effort(found: SpectrumReport) -> str:
