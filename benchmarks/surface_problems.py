@@ -113,7 +113,7 @@ def case(name: str, samples: int | None = None, seed: int = 0) -> Case:
 
 def gradient(case: Case, batches: Batches) -> Tensor:
     """The yardstick: one gradient of the mean loss."""
-    total = torch.zeros(case.p)
+    total = torch.zeros(case.p, dtype=case.weights[0].dtype)
     for x, y in batches:
         found = torch.autograd.grad(loss(case.model(x), y), case.weights)
         total += torch.cat([t.reshape(-1) for t in found]) * (len(x) / len(case.data[0]))
@@ -127,7 +127,7 @@ def _cut(case: Case, v: Tensor) -> list[Tensor]:
 
 def _sum(case: Case, batches: Batches, one: Callable[[Tensor, Tensor, list[Tensor]], Any]) -> Times:
     def times(v: Tensor) -> Tensor:
-        total = torch.zeros(case.p)
+        total = torch.zeros(case.p, dtype=case.weights[0].dtype)
         parts = _cut(case, v)
         for x, y in batches:
             found = one(x, y, parts)
