@@ -225,10 +225,18 @@ def test_a_model_under_ddp_is_named_without_its_wrapper(plain, tmp_path):
 def test_losses_are_kept_sparsely_and_in_bounded_memory_where_steps_are_short():
     from thalweg.watching import watcher
 
+    class Waiting(torch.Tensor):
+        """As on a device that is not waited for."""
+
+        is_cpu = False
+
+        def __new__(cls, value):
+            return torch.tensor(value).as_subclass(cls)
+
     model = network()
     w = tw.watch(model, sgd(model), every=10**9)
     for value in range(3 * watcher.HELD):
-        w.loss(torch.tensor(float(value)))
+        w._keep(Waiting(float(value)))
     assert len(w._losses) < watcher.HELD
     w.close()
     assert w.history.losses.quarter()[0] > w.history.losses.start()[0]

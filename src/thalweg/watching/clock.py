@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
+from collections import deque
 
 now = time.perf_counter
-HIDDEN = 1.6  # times our own time: hooks being called, caches gone cold (measured 1.4 to 1.6)
+HIDDEN = 1.6  # times our own time, where the boundaries cannot tell (measured 1.0 to 1.6)
+DEAREST = 8.0  # times our own time: more is somebody else's
+TRUSTED = 0.5  # standard error of the factor up to which the boundaries are believed
+PRICES, SAMPLES = 15, 31  # looks and plain windows over which medians are taken
+UNSAMPLED = 4  # looks that may go by without a plain step that is timed
+AFTER = 4  # plain steps after a look that may still be slower, at most
+LONG = 64.0  # looks are as nothing to a step so many times as long
 MOST = 64
-RECENT = 2000  # steps over which the mean is taken, about
 LEAST = 0.1  # of the budget stays for looks, however short steps are
+MARGIN = 0.9  # of the budget is planned: what is measured scatters
+HORIZON = 20.0  # seconds of training within which the first look is paid back
 
 
 class Clock:
-    """Charges every look to the training and waits until it is paid for.
+    """Charges every look to the training and lets none begin that is not paid for.
 
-    A look that cost c seconds is followed by none for c / budget seconds: whatever the lengths of
-    steps, looks take at most ``budget`` of the time. What a look costs is the longer of two
-    measurements: the time inside our own hooks (and a part of it for what they slow down around
-    them), and the length so far of all steps that were looked at beyond that of plain ones.
+    The price of a look is the time from the end of the last plain step before it to the end of the
+    first plain ones after it, less that of as many plain steps in a row: hooks hung on and taken
+    off, caches gone cold and all. Both are medians, over windows of equally many steps, for on a
+    busy machine long windows are broken into more often than short ones. Each look is charged the
+    time inside our own hooks times a *factor*, the price over the median of those times.
+    Where windows scatter so much that the factor is not known, it is ``HIDDEN``.
+
+    With t seconds of training (watching not counted), looks may have taken r t in all, r being the
+    budget less a margin and less what plain steps pay. The first look comes before anything is
+    earned: its price c is lent, and asked back evenly over the first ``HORIZON`` seconds, so that
+    at second t looks have taken at most r t + c (1 - t / HORIZON).
 
     Args:
         budget: Share of the time, 0 < budget <= 1.
@@ -28,50 +44,118 @@ class Clock:
 
     def __init__(self, budget: float, idle: float, every: int | None = None) -> None:
         self.budget, self.idle, self.every = budget, idle, every
-        self.begun = self.last = self.due = now()
-        self.plain: float | None = None  # mean length of a plain step
+        self.last = self._began = now()
+        self.plain: float | None = None  # median length of a plain step
+        self.trained = 0.0  # seconds of training; a pause counts as one long step, no more
         self.own = 0.0  # seconds inside our hooks, looks only
-        self.spent = 0.0  # seconds charged
+        self._charged = 0.0  # of them, of looks after the first
         self.looks = self.steps = self.since = 0
-        self._excess = 0.0  # seconds that looks took beyond plain steps
-        self._plain, self._count, self._fresh = 0.0, 0.0, False
-        self._began = self._own_began = self.begun
+        self.lent = 0.0  # seconds of making the watch and of the first look
+        self._samples: deque[float] = deque(maxlen=SAMPLES)
+        self._excess: deque[float] = deque(maxlen=PRICES)
+        self._owns: deque[float] = deque(maxlen=PRICES)
+        self._own_began = 0.0
+        self._looked = 0  # steps of the look that has no price yet
+        self._window = 1  # plain steps that are timed together, as many as around a look
+        self._unsampled = 0  # looks since a window was
 
     def tick(self, steps: int) -> int:
         """So many plain steps have ended: in how many more to ask again; 0 for a look right now."""
         at = now()
         length = (at - self.last) / steps
+        longer = not self._looked or length > LONG * self._owns[-1]
+        if self._looked:
+            self._price(at, steps)
+        if self.plain is None or (steps == self._window and longer):
+            self._samples.append(length)
+            self._unsampled = 0
+            if self.plain is None or len(self._samples) < SAMPLES:
+                self.plain = statistics.median(self._samples)
         self.last = at
         self.steps += steps
         self.since += steps
-        if self.plain is None:
-            self.plain = length
-        if self._fresh:  # the step after a look still pays for cold caches
-            self._fresh = False
-            self._excess += min(length, 4 * self.plain) - self.plain
-        else:  # a pause (evaluation, saving) counts as one long step, no more
-            self._plain += steps * min(length, 4 * self.plain)
-            self._count += steps
-            self.plain = self._plain / self._count
-            if self._count > RECENT:
-                self._plain, self._count = self._plain / 2, self._count / 2
+        usual = self.plain if self.plain is not None else length
+        self.trained += steps * min(length, 4 * usual)
         if self.every is not None:
             return max(0, self.every - self.since)
-        if at >= self.due:
+        wait = self._wait(max(usual, 1e-9))
+        if wait <= 0 and self._unsampled < UNSAMPLED:
             return 0
+        if steps != self._window or len(self._samples) < 5:
+            return self._window
         # Half of what is left, so that the clock is read a few times only and never far too late.
-        return max(1, int(min(MOST, (self.due - at) / max(self.plain, 1e-9) / 2)))
+        return max(1, int(min(MOST, wait / 2)))
 
-    def reset(self) -> None:
-        """Begin anew: nothing has been seen yet."""
-        self.begun = self.last = now()
-        self.steps = self.since = 0
-        self.due, self.plain, self._plain, self._count = 0.0, None, 0.0, 0.0
+    def _wait(self, step: float) -> float:
+        """Plain steps until the next look is paid for."""
+        if not self.looks:
+            return 0.0
+        rate = max(LEAST * self.budget, MARGIN * self.budget - self.idle / step)
+        due = self.spent + statistics.median(self._owns)
+        missing = due - rate * self.trained
+        left = HORIZON - self.trained
+        if left <= 0:
+            return missing / (rate * step)
+        missing -= self.lent * left / HORIZON
+        earned = rate - self.lent / HORIZON
+        return missing / (earned * step) if earned > 0 else left / step
 
     def open(self) -> None:
         """A look begins with the next step."""
-        self._began = now()
+        self._began = self.last if self.looks else now()
         self._own_began = self.own
+
+    def close(self, steps: int) -> int:
+        """A look over ``steps`` steps has ended; after how many plain steps it is to be priced."""
+        at = now()
+        own = self.own - self._own_began
+        self.looks += 1
+        self.since = 0
+        self.steps += steps
+        if self._owns:  # a pause in a look is not its price
+            own = min(own, 3 * statistics.median(self._owns))
+        if self.looks == 1:
+            self.lent += own  # caches were cold before it, too
+        else:
+            self._charged += own
+        self.trained += steps * self.plain if self.plain else max(0.0, at - self._began - own)
+        self.last = at
+        self._looked = steps
+        self._owns.append(own)
+        self._unsampled += 1
+        after = max(1, min(AFTER, math.ceil(own / self.plain))) if self.plain else 1
+        after = after if self.every is None else min(after, self.every)
+        if self.plain:
+            self._window = steps + after
+        return after
+
+    def _price(self, at: float, steps: int) -> None:
+        """The first plain steps after a look have ended."""
+        if self.looks > 1:
+            self.plain = statistics.median(self._samples)
+            self._excess.append(at - self._began - (self._looked + steps) * self.plain)
+        self._looked = 0
+
+    def charge(self, seconds: float) -> None:
+        """Take in what was spent before any training."""
+        self.lent += seconds
+
+    @property
+    def spent(self) -> float:
+        """Seconds charged; all looks but the first by what is known of the factor now."""
+        return self.lent + self._charged * self.factor
+
+    @property
+    def factor(self) -> float:
+        """Price of a look over the time inside our own hooks."""
+        if len(self._excess) < 3:
+            return HIDDEN
+        own, middle = statistics.median(self._owns), statistics.median(self._excess)
+        scatter = statistics.median(abs(e - middle) for e in self._excess)
+        error = 1.86 * scatter / math.sqrt(len(self._excess))  # of a median, from its MAD
+        if own <= 0 or error > TRUSTED * own:
+            return HIDDEN
+        return min(max(middle / own, 1.0), DEAREST)
 
     def stride(self, cost: float, share: float) -> int:
         """How many steps to let pass for each one that costs ``cost`` to keep to a share."""
@@ -79,26 +163,8 @@ class Clock:
             return 1
         return max(1, math.ceil(cost / (share * self.budget * max(self.plain, 1e-9))))
 
-    def close(self, steps: int) -> None:
-        """A look over ``steps`` steps has ended; its bill sets when the next may begin."""
-        at = now()
-        own = self.own - self._own_began
-        cost = HIDDEN * own
-        if self.plain is not None and self.looks:  # the first look pays for warming up
-            self._excess += at - self._began - steps * self.plain
-            cost = max(cost, min(self._excess - self.spent, 4 * own))
-        self._fresh = True
-        self.looks += 1
-        self.since = 0
-        self.steps += steps
-        self.spent += cost
-        step = self.plain if self.plain else (at - self._began) / max(1, steps)
-        share = max(LEAST * self.budget, self.budget - self.idle / max(step, 1e-9))
-        self.last = at
-        self.due = at + cost / share
-
     @property
     def share(self) -> float:
-        """Part of the time since the first look that watching took, as it was charged."""
-        passed = now() - self.begun
-        return (self.spent + self.steps * self.idle) / passed if passed > 0 else 0.0
+        """What watching took, as it was charged, over the time of the training without it."""
+        trained = self.trained or now() - self._began
+        return (self.spent + self.steps * self.idle) / trained if trained > 0 else 0.0

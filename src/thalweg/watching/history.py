@@ -54,7 +54,7 @@ def look(step: int, lr: float, numbers: Mapping[Hashable, float], **seen: object
         lr=get("lr", {}).get("", lr),
         gradients=get("gradient", {}),
         ratios=get("ratio", {}),
-        outputs={n: math.sqrt(v) for n, v in get("output", {}).items() if not v < 0},
+        outputs=get("output", {}),
         back=get("back", {}),
         saturated=get("saturated", {}),
         finite_inputs=all(get("input", {}).values()),

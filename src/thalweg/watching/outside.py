@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thalweg.watching.ledger import Ledger
-from thalweg.watching.probe import local
+from thalweg.watching.plan import local
 
 MOST = 64  # tensors that are followed
 ENTRIES = 64

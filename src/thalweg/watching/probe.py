@@ -16,19 +16,10 @@ from thalweg.diagnose.anatomy import END, RELUS, SQUASHES
 from thalweg.risk import tree
 from thalweg.watching.clock import Clock, now
 from thalweg.watching.ledger import Ledger
+from thalweg.watching.plan import Place, Plan, local
 
 ENOUGH = 1 << 18  # numbers of one activation that are read; of larger ones, the first samples
 NAMES = {**dict.fromkeys(RELUS, "relu"), **SQUASHES}
-KINDS: dict[type[nn.Module], str] = {
-    nn.ReLU: "relu", nn.ReLU6: "relu", nn.Sigmoid: "sigmoid", nn.Hardsigmoid: "sigmoid",
-    nn.Tanh: "tanh", nn.Hardtanh: "tanh",
-}  # fmt: skip
-
-
-def local(tensor: Tensor) -> Tensor:
-    """This process's part of a distributed tensor; any other tensor as it is."""
-    part = getattr(tensor, "to_local", None)
-    return tensor if part is None else part()
 
 
 class Call:
@@ -66,18 +57,16 @@ class _Mode(TorchFunctionMode):
 
 
 class Probe:
-    """Hooks on every module, for one step; each module's first call is read.
+    """Hooks on the modules of a plan, for one step; each module's first call is read.
 
     Args:
         model: Left as found once :meth:`detach` was called.
-        names: Names by module.
+        plan: Says which modules, and whether functions are followed in them.
         ledger: Takes the numbers.
         clock: Charged with the time spent.
     """
 
-    def __init__(
-        self, model: nn.Module, names: dict[nn.Module, str], ledger: Ledger, clock: Clock
-    ) -> None:
+    def __init__(self, model: nn.Module, plan: Plan, ledger: Ledger, clock: Clock) -> None:
         self.ledger, self.clock = ledger, clock
         self.training = model.training
         self.root = weakref.ref(model)
@@ -89,19 +78,22 @@ class Probe:
         self.last: tuple[int, str] = (0, "")  # the result of the last squashing call
         self.output: int = -1
         self.blind = False  # to activations that are called as functions
+        self._functions = plan.functions
         self._stack: list[str] = []
         self._mode: _Mode | None = None
         self._calls: dict[str, int] = {}
         self._handles: list[Any] = []
-        for module, name in names.items():
-            if isinstance(module, torch.jit.ScriptModule):
+        hang = self._handles.append
+        for place in plan.places:
+            module = place.module()
+            if module is None:
                 continue
-            self._handles.append(
-                module.register_forward_pre_hook(Call(self._before, name), with_kwargs=True)
-            )
-            self._handles.append(
-                module.register_forward_hook(Call(self._after, name), always_call=True)
-            )
+            if place.around:
+                before, after = Call(self._before, place.name), Call(self._after, place)
+                hang(module.register_forward_pre_hook(before, with_kwargs=True))
+                hang(module.register_forward_hook(after, always_call=True))
+            else:
+                hang(module.register_forward_hook(Call(self._ran, place), with_kwargs=True))
 
     def detach(self) -> None:
         """Take all hooks off."""
@@ -125,37 +117,52 @@ class Probe:
         at = now()
         if not self._stack:
             self._inputs(args, kwargs)
-            self.blind = compiles()
-            if self._mode is None and not self.blind:
-                self._mode = _Mode(self._activation)
-                self._mode.__enter__()
+            if self._functions and self._mode is None:
+                self.blind = compiles()
+                if not self.blind:
+                    self._mode = _Mode(self._activation)
+                    self._mode.__enter__()
         self._stack.append(name)
         self.clock.own += now() - at
 
     def _inputs(self, args: Any, kwargs: Any) -> None:
-        given = tree.tensors((args, kwargs))
-        for place, tensor in enumerate(given[:4]):
-            if tensor.is_floating_point() and not self.used:
+        if self.used:
+            return
+        for place, tensor in enumerate(tree.tensors((args, kwargs))[:4]):
+            if tensor.is_floating_point():
                 self.ledger.note(("input", place), torch.isfinite(local(tensor.detach())).all())
 
-    def _after(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
-        if not self._stack or self._stack[-1] != name:
+    def _after(self, place: Place, module: nn.Module, args: Any, output: Any) -> None:
+        if not self._stack or self._stack[-1] != place.name:
             return
         at = now()
-        kind = KINDS.get(type(module)) if self._mode is None else None
-        if kind is not None and isinstance(output, Tensor):
-            self._activation(kind, output)
+        if place.kind and self._mode is None and isinstance(output, Tensor):
+            self._activation(place.kind, output)
         self._stack.pop()
         if not self._stack:
             self._leave()
-        self._leaf(name, module, output)
+        self._leaf(place.name, module, output)
+        self.clock.own += now() - at
+
+    def _ran(self, place: Place, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """After a module of torch's own, in which nothing else is to be seen."""
+        if not self._stack and self._silent():
+            return
+        at = now()
+        if not self._stack:
+            self._inputs(args, kwargs)
+        if place.kind and isinstance(output, Tensor):
+            self._stack.append(place.name)
+            self._activation(place.kind, output)
+            self._stack.pop()
+        self._leaf(place.name, module, output)
         self.clock.own += now() - at
 
     def _leaf(self, name: str, module: nn.Module, output: Any) -> None:
         if name in self.used:
             return
         self.used.add(name)
-        first = next(iter(tree.tensors(output)), None)
+        first = output if isinstance(output, Tensor) else next(iter(tree.tensors(output)), None)
         if first is None:
             return
         if not self._stack:
@@ -165,7 +172,8 @@ class Probe:
         self.leaves.append(name)
         part = _part(first)
         self.samples = max(self.samples, len(part) if part.dim() else 1)
-        self.ledger.note(("output", name), part.float().square().mean())
+        size = torch.linalg.vector_norm(part, dtype=torch.float32) / max(1, part.numel()) ** 0.5
+        self.ledger.note(("output", name), size)
         if first.requires_grad:
             first.register_hook(Call(self._back, name))
 

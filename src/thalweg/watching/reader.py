@@ -2,157 +2,98 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from thalweg.watching.ledger import Ledger
-from thalweg.watching.probe import local
-
-ENTRIES = 2048  # of each weight tensor: a root mean square is then known to about 2 %
-
-
-@dataclass
-class Row:
-    """One trainable tensor of the optimiser."""
-
-    name: str
-    tensor: Tensor
-    stride: int
-    entries: int
-
-    def entries_of(self, tensor: Tensor) -> Tensor:
-        """The same entries of any tensor of this shape, in float32 or wider."""
-        flat = local(tensor.detach())
-        if flat.is_sparse:
-            flat = flat.to_dense()
-        if flat.is_complex():
-            flat = torch.view_as_real(flat)
-        picked = flat.reshape(-1)[:: self.stride][: self.entries]
-        return picked if picked.dtype == torch.float64 else picked.float()
-
-
-@dataclass
-class Group:
-    """Rows on one device in one precision, so that they are read by few kernels."""
-
-    rows: list[Row] = field(default_factory=list)
-    before: Tensor | None = None
-    gradient: Tensor | None = None  # entries, zeros where there is none
-
-    @property
-    def sizes(self) -> list[int]:
-        """Entries of each row."""
-        return [row.entries for row in self.rows]
+from thalweg.watching.plan import Group, Plan, Row, local
 
 
 class Reader:
     """Reads one optimiser at one step.
 
     Args:
-        optimizer: Its groups are read anew each time: weights may be added later.
-        names: Names by weight tensor; others get a number.
+        optimizer: Asked for the scale of its gradients.
+        plan: Says which weights.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, names: dict[Tensor, str]) -> None:
-        self.optimizer = optimizer
-        self.groups: list[Group] = []
+    def __init__(self, optimizer: torch.optim.Optimizer, plan: Plan) -> None:
+        self.optimizer, self.groups = optimizer, plan.groups
         self.unreached: list[str] = []
-        self.reached: list[str] = []
-        kinds: dict[Any, Group] = {}
-        count = 0
-        for group in optimizer.param_groups:
-            for tensor in group["params"]:
-                count += 1
-                if not tensor.requires_grad or isinstance(tensor, nn.UninitializedParameter):
-                    continue
-                numel = local(tensor.detach()).numel() * (2 if tensor.is_complex() else 1)
-                entries = min(numel, ENTRIES)
-                stride = max(1, numel // max(1, entries))
-                name = names.get(tensor, f"parameter {count - 1}")
-                kind = (tensor.device, tensor.dtype == torch.float64)
-                made = kinds.setdefault(kind, Group())
-                if entries:
-                    made.rows.append(Row(name, tensor, stride, entries))
-        self.groups = [g for g in kinds.values() if g.rows]
-
-    def rows(self) -> list[Row]:
-        """All rows."""
-        return [row for group in self.groups for row in group.rows]
+        self._before: list[Tensor] = []  # entries of the weights, group by group
+        self._gradients: list[Tensor] = []  # entries of the gradients, zeros where there is none
 
     @torch.no_grad()
     def weights(self) -> None:
         """Keep entries of the weights as they are before the step."""
-        for group in self.groups:
-            group.before = torch.cat([row.entries_of(row.tensor) for row in group.rows])
+        self._before = [_entries(g, [row.tensor for row in g.rows]) for g in self.groups]
 
     @torch.no_grad()
     def gradients(self, ledger: Ledger | None) -> None:
         """Keep entries of the gradients; with a ledger, also every norm in full."""
         scale = _scale(self.optimizer)
+        self._gradients = []
         for group in self.groups:
-            parts, whole, named = [], [], []
-            for row in group.rows:
-                gradient = row.tensor.grad
+            found = [row.tensor.grad for row in group.rows]
+            kept = _entries(group, found)
+            self._gradients.append(kept if scale is None else kept / scale.to(kept.device))
+            if ledger is None:
+                continue
+            whole, named = [], []
+            for row, gradient in zip(group.rows, found, strict=True):
                 if gradient is None:
-                    parts.append(torch.zeros(row.entries, device=row.tensor.device))
-                    if ledger is not None:
-                        self.unreached.append(row.name)
+                    self.unreached.append(row.name)
                     continue
-                parts.append(row.entries_of(gradient))
-                full = local(gradient.detach())
+                full = local(gradient)
                 whole.append(full.coalesce().values() if full.is_sparse else full)
                 named.append(row.name)
-            group.gradient = torch.cat(parts)
-            if scale is not None:
-                group.gradient = group.gradient / scale.to(group.gradient.device)
-            if ledger is None or not whole:
-                continue
-            self.reached += named
-            for name, norm in zip(named, _norms(whole), strict=True):
-                ledger.note(("gradient", name), norm if scale is None else norm / scale)
+            if whole:
+                for name, norm in zip(named, _norms(whole), strict=True):
+                    ledger.note(("gradient", name), norm if scale is None else norm / scale)
 
     @torch.no_grad()
     def updates(self, ledger: Ledger) -> None:
         """Note, after the step, how far each weight tensor went relative to its size."""
-        for group in self.groups:
-            if group.before is None:
-                continue
-            after = torch.cat([row.entries_of(row.tensor) for row in group.rows])
-            moved = after - group.before
-            steps = torch._foreach_norm(list(moved.split(group.sizes)))
-            sizes = torch._foreach_norm(list(group.before.split(group.sizes)))
-            for row, step, size in zip(group.rows, steps, sizes, strict=True):
+        for place, (group, before) in enumerate(zip(self.groups, self._before, strict=False)):
+            after = _entries(group, [row.tensor for row in group.rows])
+            moved = after - before
+            steps = torch._foreach_norm(moved.split(group.sizes))
+            sizes = torch._foreach_norm(before.split(group.sizes))
+            ratios = torch._foreach_div(steps, sizes)
+            for row, ratio in zip(group.rows, ratios, strict=True):
                 if row.tensor.dim() > 1:
-                    ledger.note(("ratio", row.name), step / size)
-            ledger.note(("weights", id(group)), torch.isfinite(after).all())
-            if group.gradient is not None:
-                asked = group.gradient != 0
-                ledger.note(("asked", id(group)), asked.sum())
-                ledger.note(("lost", id(group)), (asked & (moved == 0)).sum())
-
-    def drop(self) -> None:
-        """Let go of the weights; the gradient stays for :meth:`compare`."""
-        for group in self.groups:
-            group.before = None
+                    ledger.note(("ratio", row.name), ratio)
+            ledger.note(("weights", place), torch.isfinite(after).all())
+            if self._gradients:
+                asked = self._gradients[place] != 0
+                ledger.note(("asked", place), asked.sum())
+                ledger.note(("lost", place), asked.logical_and_(moved == 0).sum())
+        self._before = []  # the gradient stays for :meth:`compare`
 
     @torch.no_grad()
     def compare(self, later: Reader, ledger: Ledger) -> None:
         """Note the inner product of two gradients, one step apart, and their squares."""
-        for place, (one, two) in enumerate(zip(self.groups, later.groups, strict=False)):
-            if one.gradient is None or two.gradient is None or one.sizes != two.sizes:
-                continue
-            share = [math.sqrt(r.tensor.numel() / r.entries) for r in one.rows]
-            weight = torch.repeat_interleave(
-                torch.tensor(share, device=one.gradient.device),
-                torch.tensor(one.sizes, device=one.gradient.device),
-            )
-            g, h = one.gradient * weight, two.gradient * weight
+        if self.groups is not later.groups:  # weights were added or taken away
+            return
+        both = zip(self.groups, self._gradients, later._gradients, strict=False)
+        for place, (group, one, two) in enumerate(both):
+            weight = group.weight(one)
+            g, h = one * weight, two * weight
             ledger.note(("dot", place), g @ h)
             ledger.note(("square", place), (g @ g + h @ h) / 2)
+
+
+def _entries(group: Group, tensors: list[Any]) -> Tensor:
+    """Entries of one tensor for each row, copied; zeros where there is none."""
+    parts = [row.entries_of(tensor) if tensor is not None else _nothing(row)
+             for row, tensor in zip(group.rows, tensors, strict=True)]  # fmt: skip
+    return torch.cat(parts)
+
+
+def _nothing(row: Row) -> Tensor:
+    return torch.zeros(row.entries, device=row.tensor.device)
 
 
 def _norms(tensors: list[Tensor]) -> list[Tensor]:

@@ -12,9 +12,9 @@ from thalweg.watching.clock import Clock, now
 from thalweg.watching.history import History
 from thalweg.watching.ledger import Ledger
 from thalweg.watching.outside import Outside
+from thalweg.watching.plan import Plan, Row
 from thalweg.watching.probe import Call, Probe
-from thalweg.watching.reader import Reader, Row
-from thalweg.watching.wrappers import named
+from thalweg.watching.reader import Reader
 
 
 class Sight:
@@ -22,6 +22,7 @@ class Sight:
 
     Args:
         model: Without wrappers.
+        plan: What to look at in them.
         optimizer: Its step calls :meth:`ended`.
         history: Told what the model and the optimiser hold.
         clock: Charged with the time spent.
@@ -30,32 +31,20 @@ class Sight:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, history: History, clock: Clock,
-        outside: Outside, layers: bool,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, history: History,
+        clock: Clock, outside: Outside, layers: bool,
     ) -> None:  # fmt: skip
-        self.optimizer, self.history, self.clock = optimizer, history, clock
+        self.optimizer, self.plan, self.history, self.clock = optimizer, plan, history, clock
         self.ledger, self.seen = Ledger(), dict[str, Any]()
-        modules, parameters = named(model)
-        self._names = {tensor: name for name, tensor in parameters.items()}
-        self._reader = Reader(optimizer, self._names)
+        self._reader = Reader(optimizer, plan)
         self._first: Reader | None = None  # of the step that is looked at, once it has ended
-        self._describe(parameters, outside)
-        self._probe = Probe(model, modules, self.ledger, clock) if layers else None
+        history.parameters, history.owned = plan.parameters, plan.owned
+        history.precision, history.wide = plan.precision, plan.wide
+        outside.look(plan.outside, self.ledger)
+        self._probe = Probe(model, plan, self.ledger, clock) if layers else None
         self._cleared: Tensor | None = None
         self._leaf = self._catch()
         self._pre: Any = optimizer.register_step_pre_hook(self._before)
-
-    def _describe(self, parameters: dict[str, Tensor], outside: Outside) -> None:
-        history, rows = self.history, self._reader.rows()
-        history.parameters = {n: p.numel() for n, p in parameters.items() if p.requires_grad}
-        history.owned = frozenset(row.name for row in rows)
-        floats = [row.tensor.dtype for row in rows if row.tensor.is_floating_point()]
-        coarse = max(floats, key=lambda d: torch.finfo(d).eps, default=None)
-        history.precision = str(coarse).removeprefix("torch.") if coarse else ""
-        wide = [n for n, p in parameters.items() if p.dim() > 1 and p.numel() > len(p)]
-        history.wide = frozenset(name.rpartition(".")[0] for name in wide)
-        own = {id(row.tensor) for row in rows}
-        outside.look({n: p for n, p in parameters.items() if id(p) not in own}, self.ledger)
 
     def _catch(self) -> Any:
         """At every backward pass up to the step: were gradients zero, or those of the last step?
@@ -63,7 +52,7 @@ class Sight:
         A hook on a weight sees ``.grad`` as it is before the new gradient is added.
         """
         last = self.history.looks[-1] if self.history.looks else None
-        fit = [row for row in self._reader.rows()
+        fit = [row for row in self.plan.rows
                if row.tensor.is_leaf and last and last.gradients.get(row.name, 0) > 0]  # fmt: skip
         if not fit:
             return None
@@ -122,9 +111,8 @@ class Sight:
             self.history.units.add(probe.alive, probe.samples, self.ledger)
         if self._cleared is not None:
             self.ledger.note("cleared", self._cleared)
-        self._reader.drop()
         self._first = self._reader
-        self._reader = Reader(self.optimizer, self._names)
+        self._reader = Reader(self.optimizer, self.plan)
 
     def _release(self) -> None:
         """Everything but the optimiser's hook comes off."""

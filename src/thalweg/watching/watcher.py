@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from thalweg.watching.history import History, look
 from thalweg.watching.ledger import Reading
 from thalweg.watching.losses import OPENING
 from thalweg.watching.outside import Outside
+from thalweg.watching.plan import Plan
 from thalweg.watching.sight import Sight
 from thalweg.watching.wrappers import eager, inner_model, inner_optimizer
 
@@ -45,22 +47,25 @@ class Watch:
         for name, count in (("steps", steps), ("every", every)):
             if count is not None and (isinstance(count, bool) or not count >= 1):
                 raise ValueError(f"{name}={count!r}: wanted a number of steps, at least 1.")
+        begun = now()
         self._optimizer = inner_optimizer(optimizer)
         self._model = weakref.ref(inner_model(model))
         self._log = sinks.sink(logger)
         self._tell, self._told = tell, set[str]()
         self._layers, self._notes = eager(model)
         self.history = History(total=steps, optimizer=type(self._optimizer).__name__)
-        self._losses: list[Any] = []
+        self._losses: list[Tensor] = []  # on devices that are not waited for
         self._sight: Sight | None = None
         self._reading: tuple[Reading, dict[str, Any]] | None = None
         self._outside = Outside()
+        self._plan: Plan | None = None
         self._closed = False
-        self._clock = Clock(budget, 0.0, None)
+        self._idle = self._cost()
+        self._clock = Clock(budget, self._idle, every)
         self._skip, self._stride, self._given, self._pace = 0, 1, 0, 1
-        self._clock.idle, self._dear = self._costs()
+        self._kept = deque[float](maxlen=OPENING)  # seconds that keeping one loss took
         self._post = self._optimizer.register_step_post_hook(self._hook())
-        self._clock.every = every
+        self._clock.charge(now() - begun)
         self._open()
 
     # What people use
@@ -73,13 +78,24 @@ class Watch:
         """
         self._skip -= 1
         if self._skip <= 0 and not self._closed:
+            at = now()
             self._skip = self._stride if self._given >= OPENING else 1
             self._given += 1
-            kept = value.detach() if isinstance(value, Tensor) else float(value)
-            self._losses.append(kept.mean() if isinstance(kept, Tensor) and kept.dim() else kept)
-            if len(self._losses) >= HELD:
-                self._shorten()
+            if isinstance(value, Tensor):
+                self._keep(value.detach())
+            else:
+                self.history.losses.add(float(value))
+            self._kept.append(now() - at)
         return value
+
+    def _keep(self, value: Tensor) -> None:
+        value = value.mean() if value.dim() else value
+        if value.is_cpu:  # nothing to wait for, and nothing to stack at the next look
+            self.history.losses.add(value.item())
+            return
+        self._losses.append(value)
+        if len(self._losses) >= HELD:
+            self._shorten()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -129,6 +145,7 @@ class Watch:
             self._sight.stop()
             self._sight = None
         self._post.remove()
+        self._plan = None
         self._settle(wait=True)
         self._drain()
         self._report()
@@ -142,9 +159,8 @@ class Watch:
     def __str__(self) -> str:
         return sinks.words(self.history, self.findings, self.overhead, self.notes)
 
-    def _hook(self) -> Callable[[Any, Any, Any], None]:
+    def _hook(self, left: int = 1) -> Callable[[Any, Any, Any], None]:
         """The hook after every step; a plain step costs it a countdown."""
-        left = 1
 
         def after(optimizer: Any, args: Any, kwargs: Any) -> None:
             nonlocal left
@@ -158,46 +174,41 @@ class Watch:
 
     def _turn(self, args: Any, kwargs: Any) -> int:
         """Read the clock, or go on with a look; after how many steps to come again."""
+        if self._reading is not None:
+            self._settle()
         if self._sight is not None:
-            self._looked(self._sight, args, kwargs)
-            self._pace = 1
+            self._pace = self._looked(self._sight, args, kwargs)
         else:
             self._pace = self._clock.tick(self._pace)
             if not self._pace:
                 self._open()
                 self._pace = 1
-        if self._reading is not None:
-            self._settle()
-            self._pace = 1
         return self._pace
 
-    def _costs(self) -> tuple[float, float]:
-        """Seconds of a plain step's hook and of a loss that is kept, measured."""
-        value, hook, self._stride = torch.zeros(()), self._hook(), 1
-        self._clock.due = math.inf
+    def _cost(self) -> float:
+        """Seconds of a plain step's hook and of a loss that is not kept, measured."""
+        hook, self._skip = self._hook(KEEP + 1), KEEP + 1
         begun = now()
         for _ in range(KEEP):
             hook(self._optimizer, (), {})
-        middle = now()
-        for _ in range(KEEP):
-            self.loss(value)
-        costs = COLD * (middle - begun) / KEEP, COLD * (now() - middle) / KEEP
-        self._losses.clear()
-        self._given, self._pace = 0, 1
-        self._clock.reset()
-        return costs
+            self.loss(0.0)
+        return COLD * (now() - begun) / KEEP
 
     def _open(self) -> None:
         at = now()
         self._clock.open()
         model = self._model()
         if model is not None:
+            if self._plan is None or not self._plan.fits(self._optimizer):
+                self._plan = Plan(model, self._optimizer)
             self._sight = Sight(
-                model, self._optimizer, self.history, self._clock, self._outside, self._layers
-            )
+                model, self._optimizer, self._plan, self.history, self._clock, self._outside,
+                self._layers,
+            )  # fmt: skip
         self._clock.own += now() - at
 
-    def _looked(self, sight: Sight, args: Any, kwargs: Any) -> None:
+    def _looked(self, sight: Sight, args: Any, kwargs: Any) -> int:
+        """A step of a look has ended; after how many to come again."""
         at = now()
         complete = sight.ended(args, kwargs)
         if complete:
@@ -210,9 +221,13 @@ class Watch:
             self._reading = sight.ledger.close(), sight.seen
             self._settle()
         self._clock.own += now() - at
-        if complete:
-            self._clock.close(2)
-            self._stride = self._clock.stride(self._dear, DEAR)
+        if not complete:
+            return 1
+        if self._kept:
+            dear = COLD * statistics.median(self._kept)
+            self._stride = self._clock.stride(dear, DEAR)
+            self._clock.idle = self._idle + dear / self._stride
+        return self._clock.close(2)
 
     # Losses wait as they are, on their device
 
@@ -224,13 +239,10 @@ class Watch:
         ]  # fmt: skip
 
     def _lines(self) -> list[Tensor]:
-        """The waiting losses, one line for each kind; numbers are taken in at once."""
+        """The waiting losses, one line for each kind."""
         kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
         for value in self._losses:
-            if isinstance(value, Tensor):
-                kinds.setdefault((value.device, value.dtype), []).append(value)
-            else:
-                self.history.losses.add(value)
+            kinds.setdefault((value.device, value.dtype), []).append(value)
         self._losses = []
         return [torch.stack(values) for values in kinds.values()]
 

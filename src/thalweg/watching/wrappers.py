@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 def inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
@@ -50,10 +50,3 @@ def eager(model: nn.Module) -> tuple[bool, tuple[str, ...]]:
                 "updates and the loss.",
             )
     return True, ()
-
-
-def named(model: nn.Module) -> tuple[dict[nn.Module, str], dict[str, Tensor]]:
-    """Modules with their names, and weights by name; weights that are shared come once."""
-    modules = {module: name for name, module in model.named_modules()}
-    return modules, {n: p for n, p in model.named_parameters()
-                     if not isinstance(p, nn.UninitializedParameter)}  # fmt: skip
