@@ -192,6 +192,8 @@ def test_every_code_of_the_contract_is_registered():
             train=tuple(p[:60] for p in noisy(k["digits"][0], 0.2)))),
         ("ill-conditioned", lambda t, k: t(
             recipe=tw.Recipe(lr=0.05, batch_size=32, epochs=6), **narrow(k["digits"]))),
+        ("input-correlation", lambda t, k: t(
+            recipe=tw.Recipe(lr=0.1, batch_size=32, epochs=6), **narrow(k["digits"]))),
     ],
 )  # fmt: skip
 def test_a_slow_fault_is_found_in_longer_runs(code, task, make_task, parts):

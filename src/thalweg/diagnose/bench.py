@@ -15,12 +15,14 @@ from thalweg.diagnose.judge import Judge, Look, judge_of, look
 from thalweg.diagnose.private import own
 from thalweg.optim import methods
 from thalweg.records import Trace
-from thalweg.risk import Risk
+from thalweg.risk import Risk, tree
+from thalweg.risk.source import Resident
 from thalweg.task import Task
 from thalweg.training.loop import Hook, Training
 from thalweg.training.settings import Settings
 
 LOOKS = 8
+SCARCE = 1024  # held-out samples below which both halves are looked at: nothing is selected here
 _CACHED = ("direct_loss", "metric", "_loss_parts", "_at_once")
 
 
@@ -77,6 +79,8 @@ class Bench:
             self.risk.order_kind = self.risk._read.kind or task.recipe.order
         else:
             self.risk = Risk(self.task, device, None, split_seed=seed)
+            if task.test is None and self.risk.selection.n < SCARCE:
+                self.risk.selection = _both(self.risk.selection, self.risk.confirmation)
         recipe = self.task.recipe
         self.settings = Settings.of_recipe(recipe, self.risk.batch_size()).checked()
         self.full_batch = methods.method(self.settings.optimizer).full_batch
@@ -165,6 +169,15 @@ class Bench:
         last = walk.looks[-2:] if len(walk.looks) > 3 else walk.looks[-1:]
         pick = [seen.balanced if measure == "balanced accuracy" else seen.value for seen in last]
         return sum(pick) / len(pick)
+
+
+def _both(one: Any, other: Any) -> Any:
+    """Two parts that lie in memory as one; others stay as they are."""
+    if not isinstance(one, Resident) or not isinstance(other, Resident):
+        return one
+    pairs = zip(tree.tensors(one.samples), tree.tensors(other.samples), strict=True)
+    places = iter([torch.cat(pair) for pair in pairs])
+    return Resident(tree.tree_map(lambda _: next(places), one.samples), one.n + other.n)
 
 
 class _Stopped(Exception):

@@ -44,12 +44,15 @@ def together(
         tell("looking at the cured copy")
         found = _again(seen, kept, left, tell)
         new = next((f for f in found if f.trial is not None and limits(f.trial)), None)
-        if new is None or new.trial is None or clash(kept, new.trial.steps):
+        if new is None or new.trial is None:
             break
-        both = attempt(seen, (*kept, *new.trial.steps), lambda: max(1.0, left()))
+        joined = over(kept, new.trial.steps)
+        if joined is None:
+            break
+        both = attempt(seen, joined, lambda: max(1.0, left()))
         if both is None or both.skill_after <= best.skill_after:
             break
-        kept, best = (*kept, *new.trial.steps), both
+        kept, best = joined, both
         if new.code not in {f.code for f in findings}:
             said = f"Once the findings above are cured: {new.message}"
             hidden.append(dataclasses.replace(new, severity="info", message=said))
@@ -107,3 +110,12 @@ def clash(kept: tuple[Step, ...], new: tuple[Step, ...]) -> bool:
     """Two steps that set the same thing."""
     taken = {(s.cure, key) for s in kept for key in (s.arguments or {"": 0})}
     return any((s.cure, key) in taken for s in new for key in (s.arguments or {"": 0}))
+
+
+def over(kept: tuple[Step, ...], new: tuple[Step, ...]) -> tuple[Step, ...] | None:
+    """Both, in order, where the recipe's settings may be made anew; None where others clash."""
+    if clash(tuple(s for s in kept if s.cure != "recipe"), new):
+        return None
+    again = {key for s in new if s.cure == "recipe" for key in s.arguments}
+    stay = [s for s in kept if s.cure != "recipe" or not again.issuperset(s.arguments)]
+    return (*stay, *new)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from thalweg.diagnose import patched, pieces, wrapped
+from thalweg.diagnose import entry, patched, pieces, wrapped
 from thalweg.risk import tree
 from thalweg.task import Task
 
@@ -39,6 +39,11 @@ def standardised_inputs(task: Task) -> Task:
     """Mean 0 and variance 1 for every input variable, as a fixed first layer of the model."""
     layer = pieces.standardising(_train_inputs(task))
     return dataclasses.replace(task, model=partial(pieces.fronted, layer, task.model))
+
+
+def standardised_entry(task: Task) -> Task:
+    """Mean 0 and variance 1 for every number that reaches the first layer with weights."""
+    return dataclasses.replace(task, model=entry.standardised(task))
 
 
 def whitened_inputs(task: Task) -> Task:

@@ -16,6 +16,7 @@ from thalweg.risk.risk import evaluating
 
 MOST = 2048  # held-out samples looked at
 CHUNK = 512
+NAMED = 1024  # classes up to which answers are counted class by class
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Look:
     loss: float
     balanced: float = math.nan  # mean over classes of the share found, for class targets
     predicted: tuple[float, ...] = ()  # share of answers per class
+    renamed: float = 0.0  # deviation of the accuracy over random renamings of the classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def look(risk: Risk, model: nn.Module) -> Look:
     scores = risk.score(model, "selection", most=MOST)
     if risk.task.forward != "pair":
         return Look(scores.mean, scores.loss)
-    hits, counts, predicted = None, None, None
+    table, c = None, 0
     with evaluating(model):
         chunks = risk.selection.chunks(min(CHUNK, risk.selection.n))
         for batch in itertools.islice(chunks, MOST // CHUNK):
@@ -93,20 +95,34 @@ def look(risk: Risk, model: nn.Module) -> Look:
             if axis is None or axis < 0 or target.dim() != 1:
                 return Look(scores.mean, scores.loss)
             c = output.shape[axis]
-            guess = output.argmax(axis)
-            if hits is None or counts is None or predicted is None:
-                hits, counts, predicted = (torch.zeros(c, device=target.device) for _ in range(3))
-            counted = (target >= 0) & (target < c)
-            one = torch.ones_like(target[counted], dtype=hits.dtype)
-            counts.scatter_add_(0, target[counted], one)
-            hits.scatter_add_(0, target[counted], (guess == target)[counted].to(hits.dtype))
-            predicted += torch.bincount(guess, minlength=c)
-    if hits is None or counts is None or predicted is None:
+            if c > NAMED:
+                return Look(scores.mean, scores.loss)
+            guess, counted = output.argmax(axis), (target >= 0) & (target < c)
+            pairs = torch.bincount(target[counted] * c + guess[counted], minlength=c * c)
+            table = pairs if table is None else table + pairs
+    if table is None or not int(table.sum()):
         return Look(scores.mean, scores.loss)
-    seen = counts > 0
-    balanced = float((hits[seen] / counts[seen]).mean()) if bool(seen.any()) else math.nan
-    shares = (predicted / predicted.sum().clamp(min=1)).tolist()
-    return Look(scores.mean, scores.loss, balanced, tuple(shares))
+    table = table.reshape(c, c).double()
+    counts = table.sum(1)
+    found = counts > 0
+    balanced = float((table.diagonal()[found] / counts[found]).mean())
+    shares = (table.sum(0) / table.sum()).tolist()
+    return Look(scores.mean, scores.loss, balanced, tuple(shares), _renamed(table))
+
+
+def _renamed(table: Tensor) -> float:
+    """Deviation of the accuracy if predictions were matched with classes at random.
+
+    Answers about samples of one kind go together, so that chance moves them in whole classes and
+    a binomial error is too small. Over random permutations π the sum of n[c, π(c)] has variance
+    Σ d² / (C - 1), d the table less its row and column means (Hoeffding 1951, theorem 2).
+    """
+    c = len(table)
+    if c < 4:  # hardly any other names
+        return 0.0
+    share = table / table.sum()
+    apart = share - share.mean(0, keepdim=True) - share.mean(1, keepdim=True) + share.mean()
+    return math.sqrt(float(apart.square().sum()) / (c - 1))
 
 
 def _sample(risk: Risk, part: str) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thalweg.diagnose.bench import Bench
+from thalweg.diagnose.entry import entry
 from thalweg.diagnose.patched import moments
 from thalweg.risk import tree
 
@@ -39,6 +40,10 @@ class DataFacts:
     runs_expected: float = math.nan  # the same in a random order
     duplicated: float = 0.0  # share of held-out samples whose input is in the training part
     ordered: bool = False
+    entry: str = ""  # first layer with weights, if it does not get the inputs as they are
+    entry_mean_square: float = math.nan  # of what it gets, as those of the inputs
+    entry_mean_share: float = math.nan
+    entry_spread: float = math.nan
     shift: float = 0.0  # mean squared shift of held-out against training inputs, in variances
 
 
@@ -51,9 +56,10 @@ def read(bench: Bench) -> DataFacts:
     facts: dict[str, Any] = {"samples": risk.train.n, "nonfinite": bad, "where": where}
     if isinstance(inputs, Tensor) and inputs.is_floating_point() and inputs.dim() >= 2:
         rows = torch.isfinite(inputs.flatten(1)).all(1)
-        facts |= _moments(inputs[rows]) if bool(rows.any()) else {}
+        facts |= moments_of(inputs[rows]) if bool(rows.any()) else {}
         facts["duplicated"] = _duplicated(bench, inputs)
         facts["shift"] = _shift(bench, inputs)
+        facts |= _entry(bench)
     if isinstance(target, Tensor):
         facts |= _targets(bench, target)
     facts["ordered"] = risk.order_kind == "ordered"
@@ -80,7 +86,7 @@ def _nonfinite(bench: Bench) -> tuple[int, str]:
     return total, where
 
 
-def _moments(x: Tensor) -> dict[str, float]:
+def moments_of(x: Tensor) -> dict[str, float]:
     """Variables are the numbers of a vector, the channels of an image, the last axis else."""
     mean_square = float(x.double().square().mean())
     if x.dim() == 3:
@@ -104,6 +110,18 @@ def _moments(x: Tensor) -> dict[str, float]:
         found["correlation"] = float(values[-1])
         found["narrowness"] = float(values[-1] / values.quantile(0.1).clamp(min=1e-9))
     return found
+
+
+def _entry(bench: Bench) -> dict[str, Any]:
+    try:
+        found = entry(bench.task)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):
+        return {}  # a model that cannot run says so later
+    if found is None:
+        return {}
+    read_there = moments_of(found[1].cpu())
+    kept = ("mean_square", "mean_share", "spread")
+    return {"entry": found[0], **{f"entry_{k}": read_there[k] for k in kept if k in read_there}}
 
 
 def _targets(bench: Bench, target: Tensor) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from thalweg.diagnose.cure import clash
 from thalweg.diagnose.observation import Observation
 from thalweg.diagnose.suspect import Suspicion
 from thalweg.diagnose.symptoms import symptoms
-from thalweg.diagnose.trial import attempt, limits
+from thalweg.diagnose.trial import SEEDS, attempt, limits
 from thalweg.records_diagnosis import SEVERITIES, Finding, Step, Trial
 
+ENOUGH = 0.5  # of what is missing to a perfect answer: a cure that gains it is not bettered
 LAST = "below-reference"  # asked where no other finding says what is wrong
 NOTHING = 0.1  # of skill: a training worth less does not work
+PROMISING = 0.1  # of skill: such a gain on the first seed is followed up though time is up
 TIED = 0.8  # of the largest gain: the cause, which stands first in the registry, goes first
 
 
@@ -35,6 +37,7 @@ def verdicts(
     cleared: list[str] = []
     plain: set[str] = set()
     open_: list[Suspicion] = []
+    short: list[tuple[Suspicion, Trial]] = []
     aside: set[str] = set()
     for code in FINDINGS.names():
         if code == LAST:
@@ -54,12 +57,16 @@ def verdicts(
             aside |= {code} if suspicion.aside else set()
         else:
             open_.append(suspicion)
+            if trial is not None and len(trial.seeds) < SEEDS and not dear:
+                short.append((suspicion, trial))
             cleared.append(_cleared(suspicion, trial, seen.errors))
+    if not raised and short:
+        raised = _followed(seen, short, tell)
     if not raised and seen.skill < NOTHING:
         tell("no single remedy helps: trying them together")
         raised = _jointly(seen, open_, left)
-        found = {f.code for f in raised}
-        cleared = [line for line in cleared if line.partition(":")[0] not in found]
+    found = {f.code for f in raised}
+    cleared = [line for line in cleared if line.partition(":")[0] not in found]
     if not raised:
         unnamed = FINDINGS.load(LAST)(seen)
         raised = [] if unnamed is None else [_finding(unnamed, None)]
@@ -87,11 +94,30 @@ def _best_trial(seen: Observation, suspicion: Suspicion, left: Callable[[], floa
         trial = attempt(seen, steps, left, suspicion.measure)
         if trial is None:
             continue
-        if best is None or trial.skill_after > best.skill_after:
+        if best is None or _merit(trial) > _merit(best):
             best = trial
-        if limits(best):
+        if limits(best) and best.gain.value > ENOUGH * (1 - best.skill_before):
             break
     return best
+
+
+def _merit(trial: Trial) -> tuple[bool, float]:
+    return limits(trial), trial.skill_after
+
+
+def _followed(
+    seen: Observation, short: list[tuple[Suspicion, Trial]], tell: Callable[[str], None]
+) -> list[Finding]:
+    """The most promising trial that time cut short gets its seeds: it is what the user came for."""
+    top = max(trial.gain.value for _, trial in short)
+    if top < PROMISING:
+        return []
+    suspicion, trial = next(one for one in short if one[1].gain.value >= TIED * top)
+    tell(f"following up: {suspicion.title.lower()}")
+    full = attempt(seen, trial.steps, lambda: 1.0, suspicion.measure, most=SEEDS)
+    if seen.skill < NOTHING:
+        suspicion = dataclasses.replace(suspicion, severity="error")
+    return [_finding(suspicion, full)] if limits(full) else []
 
 
 def _finding(suspicion: Suspicion, trial: Trial | None) -> Finding:

@@ -111,7 +111,8 @@ def _check_callables(task: Task) -> None:
             "torch.nn.functional.cross_entropy."
         )
     if task.forward not in FORWARDS:
-        raise ValueError(f"{where}: forward is {task.forward!r}; known: {', '.join(FORWARDS)}.")
+        got = repr(task.forward) if isinstance(task.forward, str) else type(task.forward).__name__
+        raise ValueError(f"{where}: forward is {got}; known: {', '.join(FORWARDS)}.")
     if task.weight is not None and not callable(task.weight):
         raise TypeError(
             f"{where}: weight is a {type(task.weight).__name__}; pass a function of a batch, or "

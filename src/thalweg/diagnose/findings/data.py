@@ -37,45 +37,61 @@ def nonfinite_data(seen: Observation) -> Suspicion | None:
     )
 
 
+def _ratios(square: float, share: float, spread: float) -> dict[str, float]:
+    """How far beyond its threshold each of the three is."""
+    far = max(square, 1 / max(square, 1e-30)) if math.isfinite(square) else 0.0
+    # near-constant variables, as border pixels, make any spread: alone it says little
+    return {
+        "second moment": far / SECOND_MOMENT,
+        "offset": (share if share == share else 0.0) / OFFSET,
+        "spread of variances": (spread if math.isfinite(spread) else 0.0) / SPREAD,
+    }
+
+
 def input_scale(seen: Observation) -> Suspicion | None:
-    """Second moments of the inputs far from those of standard inputs."""
+    """Second moments of the inputs far from those of standard inputs, or made so in the model."""
     data = seen.data
     if not math.isfinite(data.mean_square):
         return None
-    square = max(data.mean_square, 1 / max(data.mean_square, 1e-30))
-    ratios = {
-        "second moment": square / SECOND_MOMENT,
-        "offset": data.mean_share / OFFSET,
-        "spread of variances": (data.spread if math.isfinite(data.spread) else 0) / SPREAD,
-    }
-    # near-constant variables, as border pixels, make any spread: alone it says little
+    moments = (data.mean_square, data.mean_share, data.spread)
+    inner = (data.entry_mean_square, data.entry_mean_share, data.entry_spread)
+    ratios, within = _ratios(*moments), _ratios(*inner)
+    cures = [(step("standardised_inputs", "inputs standardised"),)]
+    where, what = "inputs", "the inputs"
+    if max(within.values()) > max(1.0, 2 * max(ratios.values())):
+        ratios, moments, where = within, inner, data.entry or "model"
+        what = f"what reaches the first layer ('{where}')"
+        cures.insert(0, (step("standardised_entry", "what the first layer gets standardised"),))
     worst = max(ratios, key=ratios.__getitem__)
     if ratios[worst] <= 1:
         return None
-    evidence = {
-        "mean square of inputs": data.mean_square,
-        "squared mean over variance": data.mean_share,
-        "largest over small variance": data.spread,
-    }
+    square, share, spread = moments
     said = {
-        "second moment": f"The mean square of the inputs is {data.mean_square:.3g} (standard: 1).",
-        "offset": "The inputs lie off centre: squared mean over variance is "
-        f"{data.mean_share:.3g}.",
-        "spread of variances": f"Variances of the inputs differ by a factor {data.spread:.3g}.",
+        "second moment": f"The mean square of {what} is {square:.3g} (standard: 1).",
+        "offset": f"{what[0].upper()}{what[1:]} lies off centre: squared mean over variance is "
+        f"{share:.3g}.",
+        "spread of variances": f"Variances of {what} differ by a factor {spread:.3g}.",
     }[worst]
     threshold = {"second moment": SECOND_MOMENT, "offset": OFFSET}.get(worst, SPREAD)
+    remedy = "Subtract the mean and divide by the deviation of each input (of the training part)."
+    if where != "inputs":
+        remedy = "Look at what the model does to its inputs before that layer; standardise there."
     return Suspicion(
         "input-scale",
         "Inputs are not standardised",
         said + " The first layer's curvature grows with it, so one rate fits no direction.",
-        "Subtract the mean and divide by the deviation of each input (of the training part).",
-        ((step("standardised_inputs", "inputs standardised"),),),
+        remedy,
+        tuple(cures),
         measured=ratios[worst] * threshold,
         threshold=threshold,
         derivation="The Hessian of the first layer is proportional to E[x xᵀ]: second moment, "
         "offset and ratio of variances multiply its condition number one to one.",
-        where="inputs",
-        evidence=evidence,
+        where=where,
+        evidence={
+            "mean square of inputs": square,
+            "squared mean over variance": share,
+            "largest over small variance": spread,
+        },
         aside=worst.startswith("spread") and max(ratios["second moment"], ratios["offset"]) <= 1,
     )
 

@@ -10,6 +10,7 @@ from thalweg.diagnose.suspect import Suspicion, step
 
 SHIFT = 0.25  # mean squared shift of a variable, in variances
 UNITS = 4.0
+MOST_LUCK = 0.1  # of skill
 BEHIND = 0.8  # of a plain model's skill
 
 
@@ -43,7 +44,9 @@ def below_reference(seen: Observation) -> Suspicion | None:
     chance = 0.02
     if seen.bench.risk.metric == "accuracy" and judge.floor < 1:
         n = min(seen.bench.risk.selection.n, 2048)
-        chance = 2 * math.sqrt(judge.floor * (1 - judge.floor) / n) / (1 - judge.floor)
+        luck = math.sqrt(judge.floor * (1 - judge.floor) / n)
+        named = max((walk.looks[-1].renamed for walk in seen.walks if walk.looks), default=0.0)
+        chance = min(MOST_LUCK, 2 * math.hypot(luck, named) / (1 - judge.floor))
     walk, floor = seen.walks[0], judge.floor_loss
     by_heart = bool(walk.train) and walk.train[-1] < 0.8 * floor
     nothing = seen.skill < chance and seen.epochs >= 1
@@ -115,7 +118,8 @@ def _unrelated(seen: Observation, plain: Reference | None, chance: float) -> Sus
         severity="error",
         measured=seen.skill,
         threshold=chance,
-        derivation="Two standard errors of a constant answer's score.",
+        derivation="Two standard errors of a constant answer's score, and of one that names the "
+        "classes at random.",
         where="targets of train",
         evidence=_evidence(plain),
         settle="A model known to work on these data, or targets checked by hand.",

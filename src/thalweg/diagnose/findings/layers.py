@@ -96,11 +96,17 @@ def vanishing_gradient(seen: Observation) -> Suspicion | None:
     squash = next((k for k in ("sigmoid", "tanh") if k in kinds), "")
     cures = [*restart(seen), (step("unit_variance", "layers scaled to unit variance"),)]
     if squash:
-        swap = step("other_activation", f"ReLU in place of {squash}", old=squash, new="relu")
         he = step("fresh_weights", "weights drawn anew (he)", scheme="he")
-        deep = sum(leaf.fan_in > 1 for leaf in seen.anatomy.leaves) > DEEP
-        norm = step("normalised", "layer normalisation after every layer but the last")
-        cures = [(swap, he), *([(swap, he, norm)] if deep else []), *cures]
+        swap = step("other_activation", f"ReLU in place of {squash}", old=squash, new="relu")
+        rectified: list[tuple[Step, ...]] = [(swap, he)]
+        if sum(leaf.fan_in > 1 for leaf in seen.anatomy.leaves) > DEEP:
+            norm = step("normalised", "layer normalisation after every layer but the last")
+            rectified.append((swap, he, norm))
+        cures = [*cures[:1], *rectified, *cures[1:]]
+    if squash == "sigmoid":  # its slope is at most 1/4; a tanh keeps the size of what passes
+        tanh = step("other_activation", "tanh in place of sigmoid", old="sigmoid", new="tanh")
+        glorot = step("fresh_weights", "weights drawn anew (glorot)", scheme="glorot")
+        cures = [(tanh, glorot), *cures[1:]]
     return Suspicion(
         "vanishing-gradient",
         "Gradients vanish on the way back",
