@@ -11,19 +11,17 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from places import results
 
 from thalweg.optim.build import make, supports_fused
 from thalweg.race.space import Configuration, Member
 from thalweg.risk import Risk
 from thalweg.risk.order import stream
 from thalweg.rundir.machine import machine
-
-RESULTS = Path(__file__).parent / "results"
 
 
 class Batches:
@@ -100,8 +98,7 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 def keep(name: str, **found: dict[str, Any]) -> None:
     """Write results, each with the processor it was measured on; others in the file are kept."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = results(name)
     known = json.loads(path.read_text()) if path.exists() else {}
     here = machine()
     known |= {key: entry | {"processor": here["processor"]} for key, entry in found.items()}

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from places import results
 
 from thalweg.rundir.machine import machine
 from thalweg.sparse.convolution import Filters, encode_images, learn_filters
@@ -51,7 +52,7 @@ SPARSE = 0.01  # active share below which greedy descent takes part
 RHOS = (None, 1.0, 3.0, 10.0, 30.0)  # None: automatic; else times the weight
 MOST = 512  # iterations that are tried
 CACHE = Path(tempfile.gettempdir()) / "thalweg-benchmarks" / "filters.safetensors"
-RESULTS = Path(__file__).parent / "results" / "sparse_convolution.json"
+RESULTS = results("sparse_convolution")
 
 
 def problem(again: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -19,16 +19,16 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
+from places import results
 
 from thalweg.rundir.machine import machine
 from thalweg.sparse.amortisation import amortisation_gap
 
 N, M, K, L1 = 768, 16_384, 32, 0.3
-RESULTS = Path(__file__).parent / "results" / "sparse_gap.json"
+RESULTS = results("sparse_gap")
 
 
 def planted(samples: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -7,11 +7,12 @@ THALWEG_DATA names their folder, else scikit-learn's two), dictionaries learned 
 outside the repository. One thread. Every method's codes are checked by an independent certificate:
 duality gap over half the squared norm at most 1e-6 for every sample (or the shortfall is printed).
 Times are process CPU time per sample, in rounds that take turns; the ratio is ours against the
-other in the same round. Compilation is timed apart.
+other in the same round. Compilation is timed apart. ``--atoms`` and ``--rounds`` take less.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -29,6 +30,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 import numpy as np
 import spams
 import torch
+from places import results
 from sklearn.decomposition import sparse_encode
 from sklearn.linear_model import Lasso
 
@@ -40,7 +42,7 @@ WORK = ((100, 0.18), (400, 0.08), (1024, 0.095), (1024, 0.037))  # atoms, weight
 SAMPLES = {"thalweg": 2000, "thalweg, float32": 2000, "SPAMS lasso": 2000}
 SAMPLES |= {"sklearn lasso_cd": 300, "sklearn Lasso, tol 5e-7": 300, "torch FISTA": 300}
 ISTA_SAMPLES, ISTA_LIMIT = 40, 20_000
-RESULTS = Path(__file__).parent / "results" / "sparse_inference.json"
+RESULTS = results("sparse_inference")
 CACHE = Path(tempfile.gettempdir()) / "thalweg-benchmarks"
 
 
@@ -122,7 +124,7 @@ def timed(call: Callable[[int], Any], count: int) -> tuple[float, Any]:
     return 1e6 * (time.process_time() - began) / count, codes
 
 
-def work(m: int, l1: float) -> dict[str, Any]:
+def work(m: int, l1: float, rounds: int) -> dict[str, Any]:
     D, X = dictionary(m), patches(2000, 2)
     calls = methods(X, D, l1)
     found: dict[str, list[float]] = {name: [] for name in calls}
@@ -133,7 +135,7 @@ def work(m: int, l1: float) -> dict[str, Any]:
         gaps[name] = float(gap(X[: len(Z)], D, Z, l1).max())
         if name == "thalweg":
             active = float((Z != 0).sum(1).mean())
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, call in calls.items():
             found[name].append(timed(call, SAMPLES[name])[0])
     rows = {}
@@ -211,14 +213,20 @@ def first() -> dict[str, Any]:
 def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    asked = sys.argv[1:] or ["time", "memory", "first"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = ("time", "memory", "first")
+    parser.add_argument("parts", nargs="*", choices=parts, default=parts)
+    parser.add_argument("--atoms", type=int, help="only dictionaries of this size")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    asked = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results |= {"machine": machine(), "threads": 1, "tol": TOL, "rounds": ROUNDS}
-    if "time" in asked:
-        results["work"] = [work(m, l1) for m, l1 in WORK]
-    if "memory" in asked:
+    results |= {"machine": machine(), "threads": 1, "tol": TOL, "rounds": asked.rounds}
+    if "time" in asked.parts:
+        wanted = [(m, l1) for m, l1 in WORK if asked.atoms in (None, m)]
+        results["work"] = [work(m, l1, asked.rounds) for m, l1 in wanted]
+    if "memory" in asked.parts:
         results["memory"] = memory()
-    if "first" in asked:
+    if "first" in asked.parts:
         results["first_call"] = first()
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -1,6 +1,6 @@
 """How many FISTA iterations is a trained LISTA worth? Natural 10 x 10 patches, m = 100 and 400.
 
-    THALWEG_DATA=... OMP_NUM_THREADS=1 python benchmarks/sparse_lista.py [name ...]
+    THALWEG_DATA=... OMP_NUM_THREADS=1 python benchmarks/sparse_lista.py [name ...] [--steps N]
 
 Fixed beforehand: patches with mean removed and norm 1, weight 0.05 (0.5 on unit variance), learned
 from Kodak's 18 landscape photographs (200 000 distinct patches), judged on 10 000 patches of the 6
@@ -14,25 +14,29 @@ judging; with every encoder stands its error on patches that it was trained on, 
 network that is too small from one that learned too little.
 
 Finished trainings are kept in the results file; one cut off resumes from its checkpoints in runs/.
+``--steps`` and ``--train`` shorten trainings to a sample, which is kept by a name of its own.
+Without THALWEG_DATA scikit-learn's two photographs serve, one to learn from and one to judge by.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from places import results
 
 from thalweg.rundir.machine import machine
 from thalweg.sparse import encode, learn_dictionary
 from thalweg.sparse.encoders import LISTA, LCoD, Shrinkage
 from thalweg.sparse.encoders.comparison import code_error, crossover, fista_errors
 from thalweg.sparse.patches import Preprocessing, grey, sample_patches
+from thalweg.sparse.reading import builtin
 
 L1, SIZE, TRAIN, TEST, FISTA, CONTRAST = 0.05, 10, 200_000, 10_000, 200, 0.02
 # name: (atoms, encoder, its settings, steps, name of the training that it starts from)
@@ -61,17 +65,21 @@ TRAININGS: dict[str, tuple[int, Any, dict[str, Any], int, str | None]] = {
     **{f"m100 T1 contrast {c}": (100, LISTA, {"depth": 1}, 5_000, None) for c in (0.02, 0.05, 0.1)},
     **{f"m400 T1 contrast {c}": (400, LISTA, {"depth": 1}, 6_000, None) for c in (0.02, 0.1)},
 }  # fmt: skip
-RESULTS = Path(__file__).parent / "results" / "sparse_lista.json"
+RESULTS = results("sparse_lista")
 RUNS = Path("runs") / "sparse_lista"
 
 
-def data(atoms: int, contrast: float) -> dict[str, Any]:
+def data(atoms: int, contrast: float, count: int) -> dict[str, Any]:
     """Dictionary, signals and exact codes; the codes are float32 for training."""
-    with np.load(Path(os.environ["THALWEG_DATA"]) / "natural-images" / "kodak24_grey.npz") as file:
-        train = [grey(image) for image in file["landscape"]]
-        test = [grey(image) for image in file["portrait"]]
+    folder = os.environ.get("THALWEG_DATA")
+    if folder:
+        with np.load(Path(folder) / "natural-images" / "kodak24_grey.npz") as file:
+            train = [grey(image) for image in file["landscape"]]
+            test = [grey(image) for image in file["portrait"]]
+    else:
+        train, test = ([image] for image in builtin("photographs").images)
     prepare = Preprocessing((SIZE, SIZE), True, "unit").apply
-    X = prepare(sample_patches(train, SIZE, TRAIN, 0, contrast))[0]
+    X = prepare(sample_patches(train, SIZE, count, 0, contrast))[0]
     held_out = torch.from_numpy(prepare(sample_patches(test, SIZE, TEST, 1, contrast))[0])
     D = learn_dictionary(X, atoms, L1, passes=1.0, seed=0).D
     start = time.process_time()
@@ -119,19 +127,27 @@ def plain(atoms: int, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=list(TRAININGS))
+    parser.add_argument("--steps", type=int, help="of each training, in place of its own number")
+    parser.add_argument("--train", type=int, default=TRAIN, help="patches to learn from")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
-    wanted = [name for name in TRAININGS if name in sys.argv[1:] or len(sys.argv) == 1]
+    wanted = [name for name in TRAININGS if name in asked.names]
+    sample = asked.steps is not None or asked.train != TRAIN
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"trained": {}, "plain": {}}
     found["machine"] = machine() | {"threads": "1"}
-    found["setting"] = {"l1": L1, "train": TRAIN, "held out": TEST, "lr": 2e-3, "batch": 256}
+    found["setting"] = {"l1": L1, "train": asked.train, "held out": TEST, "lr": 2e-3, "batch": 256}
     known: dict[tuple[int, float], dict[str, Any]] = {}
     for name in wanted:
         atoms, kind, settings, steps, start_from = TRAININGS[name]
-        if name in found["trained"]:
+        steps = asked.steps or steps
+        kept = f"{name}, {steps} steps, {asked.train} patches" if sample else name
+        if kept in found["trained"]:
             continue
         contrast = float(name.partition("contrast ")[2] or CONTRAST)
         if (atoms, contrast) not in known:
-            known = {(atoms, contrast): data(atoms, contrast)}
+            known = {(atoms, contrast): data(atoms, contrast, asked.train)}
         here = known[atoms, contrast]
         if contrast == CONTRAST:
             found["plain"][str(atoms)] = plain(atoms, here)
@@ -143,9 +159,10 @@ def main() -> None:
         if start_from is not None:
             encoder.load_state_dict(torch_state(start_from))
         start = time.process_time()
-        encoder.fit(here["X"], here["codes"], steps=steps, checkpoint=RUNS / name.replace(" ", "-"))
+        place = None if sample else RUNS / name.replace(" ", "-")
+        encoder.fit(here["X"], here["codes"], steps=steps, checkpoint=place)
         seconds = time.process_time() - start
-        found["trained"][name] = {
+        found["trained"][kept] = {
             **judge(encoder, here, fista),
             "code error in training": code_error(
                 encoder.encode(here["X"][:TEST]), here["codes"][:TEST]
@@ -157,7 +174,7 @@ def main() -> None:
             "seconds": seconds,
         }
         RESULTS.write_text(json.dumps(found, indent=1))
-        print(name, json.dumps(found["trained"][name]), flush=True)
+        print(kept, json.dumps(found["trained"][kept]), flush=True)
 
 
 def torch_state(name: str) -> dict[str, torch.Tensor]:

@@ -16,12 +16,12 @@ import statistics
 import sys
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import spams
 import torch
+from places import results
 from sklearn.linear_model import orthogonal_mp_gram
 from sparse_inference import dictionary, patches
 
@@ -30,7 +30,7 @@ from thalweg.sparse import encode
 
 WORK = ((100, 5), (100, 10), (400, 10), (400, 25), (1024, 10), (1024, 25))  # atoms, k
 SAMPLES, FEW, ROUNDS = 4000, 200, 7
-RESULTS = Path(__file__).parent / "results" / "sparse_omp.json"
+RESULTS = results("sparse_omp")
 
 
 def timed(call: Any, count: int) -> tuple[float, np.ndarray]:
