@@ -16,6 +16,7 @@ UNSAMPLED = 4  # looks that may go by without a plain step that is timed
 AFTER = 4  # plain steps after a look that may still be slower, at most
 LONG = 64.0  # looks are as nothing to a step so many times as long
 MOST = 64
+CREDIT = 2.0
 LEAST = 0.1  # of the budget stays for looks, however short steps are
 MARGIN = 0.9  # of the budget is planned: what is measured scatters
 HORIZON = 20.0  # seconds of training within which the first look is paid back
@@ -31,10 +32,11 @@ class Clock:
     time inside our own hooks times a *factor*, the price over the median of those times.
     Where windows scatter so much that the factor is not known, it is ``HIDDEN``.
 
-    With t seconds of training (watching not counted), looks may have taken r t in all, r being the
-    budget less a margin and less what plain steps pay. The first look comes before anything is
-    earned: its price c is lent, and asked back evenly over the first ``HORIZON`` seconds, so that
-    at second t looks have taken at most r t + c (1 - t / HORIZON).
+    Each second of training (watching not counted) earns r seconds of looking, r being the budget
+    less a margin and less what plain steps pay; a look begins when its price has been earned. The
+    first comes before anything is: its price c is lent, and asked back evenly over the first
+    ``HORIZON`` seconds, so that at second t looks have taken at most r t + c (1 - t / HORIZON).
+    What is earned and cannot be used (steps far longer than looks) is kept for ``CREDIT`` looks.
 
     Args:
         budget: Share of the time, 0 < budget <= 1.
@@ -48,7 +50,10 @@ class Clock:
         self.plain: float | None = None  # median length of a plain step
         self.trained = 0.0  # seconds of training; a pause counts as one long step, no more
         self.own = 0.0  # seconds inside our hooks, looks only
-        self._charged = 0.0  # of them, of looks after the first
+        self._charged = 0.0  # seconds charged for looks after the first
+        self._balance = 0.0  # seconds earned and not spent
+        self._cost = 0.0  # what the next look is thought to cost
+        self.factor = HIDDEN  # price of a look over the time inside our own hooks
         self.looks = self.steps = self.since = 0
         self.lent = 0.0  # seconds of making the watch and of the first look
         self._samples: deque[float] = deque(maxlen=SAMPLES)
@@ -75,9 +80,11 @@ class Clock:
         self.steps += steps
         self.since += steps
         usual = self.plain if self.plain is not None else length
-        self.trained += steps * min(length, 4 * usual)
+        self._earn(steps * min(length, 4 * usual), max(usual, 1e-9))
         if self.every is not None:
             return max(0, self.every - self.since)
+        if not self.looks:
+            return 0
         wait = self._wait(max(usual, 1e-9))
         if wait <= 0 and self._unsampled < UNSAMPLED:
             return 0
@@ -86,19 +93,20 @@ class Clock:
         # Half of what is left, so that the clock is read a few times only and never far too late.
         return max(1, int(min(MOST, wait / 2)))
 
+    def _rate(self, step: float) -> float:
+        """Seconds of looking that a second of training earns now."""
+        rate = max(LEAST * self.budget, MARGIN * self.budget - self.idle / step)
+        return rate - (self.lent / HORIZON if self.trained < HORIZON else 0.0)
+
+    def _earn(self, seconds: float, step: float) -> None:
+        self._balance += seconds * self._rate(step)
+        self._balance = min(self._balance, CREDIT * self._cost)
+        self.trained += seconds
+
     def _wait(self, step: float) -> float:
         """Plain steps until the next look is paid for."""
-        if not self.looks:
-            return 0.0
-        rate = max(LEAST * self.budget, MARGIN * self.budget - self.idle / step)
-        due = self.spent + statistics.median(self._owns)
-        missing = due - rate * self.trained
-        left = HORIZON - self.trained
-        if left <= 0:
-            return missing / (rate * step)
-        missing -= self.lent * left / HORIZON
-        earned = rate - self.lent / HORIZON
-        return missing / (earned * step) if earned > 0 else left / step
+        missing, rate = self._cost - self._balance, self._rate(step)
+        return missing / (rate * step) if rate > 0 else (HORIZON - self.trained) / step
 
     def open(self) -> None:
         """A look begins with the next step."""
@@ -117,11 +125,14 @@ class Clock:
         if self.looks == 1:
             self.lent += own  # caches were cold before it, too
         else:
-            self._charged += own
-        self.trained += steps * self.plain if self.plain else max(0.0, at - self._began - own)
+            self._charged += own * self.factor
+            self._balance -= own * self.factor
         self.last = at
         self._looked = steps
         self._owns.append(own)
+        self._cost = self.factor * statistics.median(self._owns)
+        step = self.plain or max((at - self._began - own) / steps, 1e-9)
+        self._earn(steps * step, step)
         self._unsampled += 1
         after = max(1, min(AFTER, math.ceil(own / self.plain))) if self.plain else 1
         after = after if self.every is None else min(after, self.every)
@@ -134,6 +145,8 @@ class Clock:
         if self.looks > 1:
             self.plain = statistics.median(self._samples)
             self._excess.append(at - self._began - (self._looked + steps) * self.plain)
+            self.factor = self._learn()
+            self._cost = self.factor * statistics.median(self._owns)
         self._looked = 0
 
     def charge(self, seconds: float) -> None:
@@ -142,12 +155,11 @@ class Clock:
 
     @property
     def spent(self) -> float:
-        """Seconds charged; all looks but the first by what is known of the factor now."""
-        return self.lent + self._charged * self.factor
+        """Seconds charged."""
+        return self.lent + self._charged
 
-    @property
-    def factor(self) -> float:
-        """Price of a look over the time inside our own hooks."""
+    def _learn(self) -> float:
+        """The factor, from what the last looks took."""
         if len(self._excess) < 3:
             return HIDDEN
         own, middle = statistics.median(self._owns), statistics.median(self._excess)
