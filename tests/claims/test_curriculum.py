@@ -12,6 +12,7 @@ from thalweg.claims import (
     curriculum,
     curriculum_mnist,
     curriculum_order,
+    majorisers,
 )
 from thalweg.claims.base import Setting
 from thalweg.claims.intervals import interval
@@ -29,7 +30,7 @@ VERDICTS = {
 }
 SLOW = {"fitnets", "stochastic-curriculum", "greedy-mnist", "fitnets-mnist", "transfer-mnist"}
 LONG = {"greedy-pretraining"}
-MODULES = (continuation, curriculum, curriculum_mnist, curriculum_order)
+MODULES = (continuation, majorisers, curriculum, curriculum_mnist, curriculum_order)
 NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in VERDICTS]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from thalweg.claims import CLAIMS, curvature, depth, hyperbola, saddles, spectrum
+from thalweg.claims import CLAIMS, curvature, depth, hyperbola, saddles, spectrum, weight_paths
 from thalweg.claims.base import Setting
 
 VERDICTS = {
@@ -27,7 +27,7 @@ VERDICTS = {
     "mnistfc-width": "corrected",
 }
 SLOW = {"hessian-spectrum"}  # an hour of one core, on MNIST
-MODULES = (curvature, saddles, hyperbola, depth, spectrum)
+MODULES = (curvature, saddles, hyperbola, depth, weight_paths, spectrum)
 
 
 def test_every_curvature_claim_of_these_files_is_in_the_table(lectures_of) -> None:
@@ -78,8 +78,8 @@ WRONG = {
     "one-one-one": (hyperbola, "one_one_one_hessian", lambda w: torch.diag_embed(w)),
     "linear-autoencoder": (saddles, "_end", lambda loss, generator: 5.0),
     "vanishing-gradients": (depth, "_first_gradient", lambda name, way, d, seed: 3.0**-d),
-    "weight-symmetry": (depth, "rescale_units", lambda net, layer, scales: net),
-    "path-sums": (depth, "active_path_sum", None),
+    "weight-symmetry": (weight_paths, "rescale_units", lambda net, layer, scales: net),
+    "path-sums": (weight_paths, "active_path_sum", None),
 }
 
 

@@ -67,7 +67,7 @@ CURRICULUM = (
     ),
     Member(
         "majorise-minimise",
-        "thalweg.claims.continuation:majorise_minimise",
+        "thalweg.claims.majorisers:majorise_minimise",
         "Minimise a bound, and the objective never rises",
         "curriculum#p6",
     ),

@@ -61,13 +61,13 @@ CURVATURE = (
     ),
     Member(
         "weight-symmetry",
-        "thalweg.claims.depth:weight_symmetry",
+        "thalweg.claims.weight_paths:weight_symmetry",
         "Many weights, one function",
         "curvature#k8",
     ),
     Member(
         "path-sums",
-        "thalweg.claims.depth:path_sums",
+        "thalweg.claims.weight_paths:path_sums",
         "A ReLU network is a sum over paths",
         "curvature#k9",
     ),
