@@ -293,7 +293,7 @@ def test_culling_spares_the_winner_or_a_tied_one(name, make_task, run_race):
 
 def test_runs_parked_on_disk_end_bit_for_bit_like_live_ones(blobs, run_race, monkeypatch):
     live = run_race(blobs, ("adam", "momentum"), seeds=2, epochs=4)
-    monkeypatch.setattr("thalweg.race.running.LIVE_BYTES", 1)
+    monkeypatch.setattr("thalweg.race.course.LIVE_BYTES", 1)
     parked = run_race(blobs, ("adam", "momentum"), seeds=2, epochs=4)
     assert parked.to_dict()["table"] == live.to_dict()["table"]
 

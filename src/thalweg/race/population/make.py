@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from thalweg.race.population.activity import footprint
 from thalweg.race.population.base import Engine
-from thalweg.race.population.batched import Attach, Batched, Gradients
+from thalweg.race.population.batched import Attach, Batched
+from thalweg.race.population.chunk import Gradients
 from thalweg.race.population.flat import Unsupported
 from thalweg.race.population.flock import Flock, gradient_names
 from thalweg.race.population.looped import Looped
