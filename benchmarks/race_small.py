@@ -5,17 +5,20 @@
 CPU seconds of this process, paired and interleaved. The race's include its checks at the door, the
 timing probe, looks at held-out data and the journal on disk; the plain loop's one held-out score a
 run. Each side trains for about ``--seconds``. K = 1 is Adam at its default rate (which is raced
-anyway), K = 6 two rates under three seeds, no culling.
+anyway), K = 6 two rates under three seeds, no culling. ``--more`` adds its repeats to those in the
+results, so that a long measurement can be made in short calls.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from dataclasses import replace
 
 import torch
+from places import results
 from race_plain import Batches, PlainRun, clocked, configurations, keep, load, spread
 
 import thalweg as tw
@@ -119,18 +122,30 @@ def measure(name: str, members: int, seconds: float, repeats: int):
     }
 
 
+def joined(key: str, found: dict) -> dict:
+    """Both an earlier measurement's repeats and these."""
+    path = results("race_small")
+    before = json.loads(path.read_text()).get(key) if path.exists() else None
+    if before is None:
+        return found
+    lists = ("ratio_cpu", "plain_cpu_seconds", "race_cpu_seconds")
+    return found | {name: spread(before[name]["all"] + found[name]["all"]) for name in lists}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", default=TASKS)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--members", type=int, nargs="*", default=tuple(FIELDS))
+    parser.add_argument("--more", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     for name in asked.tasks:
         for members in asked.members:
             found = measure(name, members, asked.seconds, asked.repeats)
-            keep("race_small", **{f"{name}, K={members}, {asked.seconds:g} s": found})
+            key = f"{name}, K={members}, {asked.seconds:g} s"
+            keep("race_small", **{key: joined(key, found) if asked.more else found})
 
 
 if __name__ == "__main__":
