@@ -105,7 +105,9 @@ def case(name: str, samples: int | None = None, seed: int = 0) -> Case:
             y, sizes = torch.randint(0, 10, (64,), generator=g), (64, 16)
         else:
             raise ValueError(f"no case is called {name!r}; known: lenet, transformer, resnet.")
-    return Case(name, model.eval(), (x[:samples], y[:samples]), sizes)
+    x, y = x[:samples], y[:samples]
+    fitting = tuple(dict.fromkeys(min(size, len(x)) for size in sizes))
+    return Case(name, model.eval(), (x, y), fitting)
 
 
 # ---------------------------------------------------------------- what is multiplied, and how

@@ -7,6 +7,7 @@ operations. Whatever does not depend on ``v`` is computed once a chunk and kept;
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from thalweg.curvature.economy import fuse, gather, moving, overwrite
 from thalweg.curvature.outputs import PlainLosses
 from thalweg.curvature.rewriting import ZEROS, Untraceable, simplify, without_changes
 
@@ -41,14 +43,18 @@ class Tangent:
 
     Attributes:
         primal: ``rest leaves → (kept …, value)``.
-        linear: ``(vector leaves, kept …) → answer``.
+        linear: ``(vector leaves, kept …) → answer``, without changes in place, for ``vmap``.
+        lean: The same with fewer passes over memory, for one vector.
     """
 
-    def __init__(self, function: Callable[..., Any], v: tuple[Tensor, ...], rest: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], v: tuple[Tensor, ...], rest: Any, thrift: bool = True
+    ) -> None:
         """Record ``function(v, rest) -> (value, answer)`` at these arguments.
 
         ``value`` does not depend on ``v``: whoever compares it with the function's own sees
-        whether the record fits other arguments as well.
+        whether the record fits other arguments as well. Without ``thrift`` operations stay as
+        they were recorded.
 
         Raises:
             Untraceable: It reads numbers in Python, changes tensors in place, or uses an operation
@@ -72,7 +78,16 @@ class Tangent:
             raise Untraceable(f"{type(error).__name__}: {first_line(error)}") from error
         without_changes(graph.graph)
         simplify(graph.graph)
+        if thrift:
+            gather(graph.graph, len(v))
         self.primal, self.linear = _split(graph, len(v))
+        self.lean = self.linear
+        if thrift:
+            few = copy.deepcopy(self.linear.graph)
+            fuse(few)
+            overwrite(few, moving(few, len(v)))
+            few.lint()
+            self.lean = fx.GraphModule(self.linear, few)
 
     def keep(self, rest: Any) -> tuple[list[Any], Tensor]:
         """What products at this ``rest`` need, computed now, and the value."""
@@ -83,6 +98,11 @@ class Tangent:
 
     def __call__(self, v: Iterable[Tensor], kept: list[Any]) -> tuple[Tensor, ...]:
         """The product, from what was kept."""
+        with torch.no_grad():
+            return tuple(self.lean(*v, *kept))
+
+    def wide(self, v: Iterable[Tensor], kept: list[Any]) -> tuple[Tensor, ...]:
+        """The same, in a form that ``vmap`` can take over vectors."""
         with torch.no_grad():
             return tuple(self.linear(*v, *kept))
 
