@@ -163,7 +163,7 @@ BENCHES = (
     ),
     Bench(
         "parallel-periods",
-        "parallel_periods.py --seeds 1",
+        "parallel_periods.py --seeds 2",
         0,
         "accuracy of four workers over the period of their exchanges",
     ),
