@@ -3,9 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/diagnose_rates.py
 
 The true one: whole recipes at constant rates on a ladder of factor 1.25, three seeds each; it lies
-between the last rate at which most seeds end below their starting loss and the next one. Two
-answers are held against it: that of short runs, which diagnose prints, and the bound
-(2 + 2 momentum)/curvature at the start.
+between the last rate at which most seeds learn and the next one. To learn is to gain on a constant
+answer at least a tenth of what the best rate does. (Ending above the start would not do: a network
+whose units have died answers with a constant, which is better than most starts.) Two answers are
+held against it: that of short runs, which diagnose prints, and the bound (2 + 2 momentum)/curvature
+at the start.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from thalweg.diagnose.bench import Bench
 from thalweg.diagnose.observation import first_batch
 from thalweg.diagnose.private import untouched
 from thalweg.diagnose.sharpness import ends
-from thalweg.diagnose.sweep import at_rate, sweep
+from thalweg.diagnose.sweep import at_rate, learns, sweep
 from thalweg.task import Task
 
 RUNG = 1.25
@@ -46,32 +48,36 @@ def tasks() -> list[Task]:
     return found[:20]
 
 
-def fails(bench: Bench, lr: float, evaluations: int) -> bool:
-    """Whether most seeds end above the loss they start from."""
-    trial = Bench(at_rate(bench.task, lr), "cpu", bench.seed, like=bench)
-    failed = 0
+def ends_at(bench: Bench, lr: float, evaluations: int) -> list[float]:
+    """Training losses at the end of whole runs of three seeds; inf where they broke off."""
+    trial, found = Bench(at_rate(bench.task, lr), "cpu", bench.seed, like=bench), []
     for seed in range(10, 10 + SEEDS):
         walk = trial.walk(seed, evaluations, looks=0, stop=lambda loss: not loss < 1e6)
-        start = walk.losses[0]
         tail = walk.losses[-max(4, evaluations // 8) :]
-        mean = sum(tail) / max(1, len(tail))
-        failed += walk.diverged or len(walk.losses) < evaluations or not mean <= start
-    return failed > SEEDS // 2
+        ended = walk.diverged or len(walk.losses) < evaluations
+        found.append(math.inf if ended else sum(tail) / len(tail))
+    return found
 
 
-def true_rate(bench: Bench, guess: float, evaluations: int) -> float:
+def fails(bench: Bench, lr: float, evaluations: int, best: list[float]) -> bool:
+    """Whether most seeds do not learn."""
+    pairs = zip(ends_at(bench, lr, evaluations), best, strict=True)
+    return sum(not learns(e, bench.judge.floor_loss, b) for e, b in pairs) > SEEDS // 2
+
+
+def true_rate(bench: Bench, guess: float, evaluations: int, best: list[float]) -> float:
     """Up or down the ladder from ``guess`` until the answer changes, and stays for two rungs."""
     rate = guess
-    if fails(bench, rate, evaluations):
+    if fails(bench, rate, evaluations, best):
         fine = 0
         while fine < 2 and rate > 1e-8:
             rate /= RUNG
-            fine = 0 if fails(bench, rate, evaluations) else fine + 1
+            fine = 0 if fails(bench, rate, evaluations, best) else fine + 1
         return rate * RUNG**fine / math.sqrt(RUNG)
     bad = 0
     while bad < 2 and rate < 1e4:
         rate *= RUNG
-        bad = bad + 1 if fails(bench, rate, evaluations) else 0
+        bad = bad + 1 if fails(bench, rate, evaluations, best) else 0
     return rate / RUNG ** (bad - 1) / math.sqrt(RUNG)
 
 
@@ -84,7 +90,8 @@ def row(task: Task) -> dict[str, Any]:
     model = bench.risk.model(0)
     top, _ = ends(bench.risk, model, first_batch(bench))
     bound = 2 * (1 + task.recipe.momentum) / top if task.recipe.optimizer != "adam" else math.nan
-    true = true_rate(bench, found.failing, whole)
+    tried = [ends_at(bench, found.best / k, whole) for k in (1, 3, 10)]
+    true = true_rate(bench, found.failing, whole, [min(one) for one in zip(*tried, strict=True)])
     return {"task": task.name, "true": true, "probe": found.failing, "bound": bound,
             "ratio": found.failing / true}  # fmt: skip
 

@@ -84,6 +84,7 @@ class Bench:
         recipe = self.task.recipe
         self.settings = Settings.of_recipe(recipe, self.risk.batch_size()).checked()
         self.full_batch = methods.method(self.settings.optimizer).full_batch
+        self.looks = like.looks if like is not None else LOOKS  # of every walk
         self._judge: Judge | None = None
 
     @property
@@ -105,7 +106,7 @@ class Bench:
         return max(2, round(epochs * self.per_epoch))
 
     def walk(
-        self, seed: int, evaluations: int, *, looks: int = LOOKS, keep: bool = False,
+        self, seed: int, evaluations: int, *, looks: int | None = None, keep: bool = False,
         stop: Callable[[float], bool] | None = None, total: int | None = None,
     ) -> Walk:  # fmt: skip
         """Train for a while by the task's own recipe.
@@ -113,11 +114,12 @@ class Bench:
         Args:
             seed: Of initial weights, batches and dropout.
             evaluations: Gradients.
-            looks: Times to look at held-out data, evenly spaced; 0: never.
+            looks: Times to look at held-out data, evenly spaced; 0: never; default ``self.looks``.
             keep: Keep the model.
             stop: Asked with the loss of every step; true ends the run.
             total: What a schedule is stretched over; default ``evaluations``.
         """
+        looks = self.looks if looks is None else looks
         note = Note(stop)
         still = self.risk.model(seed)
         if not any(p.requires_grad for p in still.parameters()):

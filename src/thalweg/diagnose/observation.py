@@ -12,12 +12,14 @@ from typing import Any
 import torch
 
 from thalweg.diagnose.anatomy import Anatomy, examine
-from thalweg.diagnose.bench import Bench, Walk
+from thalweg.diagnose.bench import LOOKS, Bench, Walk
+from thalweg.diagnose.judge import look
 from thalweg.diagnose.reading import DataFacts, read
 from thalweg.diagnose.sharpness import ends, noise
 from thalweg.diagnose.sweep import Sweep, sweep
 from thalweg.risk import tree
 
+FEWEST = 2  # looks in a walk
 CURVED = 256  # samples of the batch whose curvature is measured
 
 
@@ -44,6 +46,7 @@ class Observation:
     per_gradient: float = 0.0  # seconds
     whole: bool = False  # whether the walks are as long as the recipe
     errors: list[str] = field(default_factory=list)  # why a change could not be tried
+    long: Walk | None = None  # a longer run of the recipe, where one was asked for
     kept: dict[str, list[Walk]] = field(default_factory=dict)  # runs of changed copies
 
     @property
@@ -122,6 +125,8 @@ def moving(
     seen.evaluations = min(whole, fixed or min(longest, 4000))
     seen.epochs = seen.evaluations / bench.per_epoch
     seen.whole = seen.evaluations >= whole
+    if not fixed:
+        bench.looks = _looks(bench, seen.evaluations * seen.per_gradient)
     progress("training by your own recipe")
     seen.walks.append(bench.walk(bench.seed, seen.evaluations, keep=True))
     model, batch = seen.walks[0].model, _wide_batch(bench)
@@ -150,6 +155,14 @@ def _cost(bench: Bench) -> float:
         bench.walk(bench.seed, 5, looks=0)
         costs.append((time.monotonic() - begun) / 5)
     return min(costs)
+
+
+def _looks(bench: Bench, seconds: float) -> int:
+    """How often a walk of so many seconds may look at held-out data to take at most twice that."""
+    model = bench.risk.model(bench.seed)
+    begun = time.monotonic()
+    look(bench.risk, model)
+    return min(LOOKS, max(FEWEST, int(seconds / max(1e-6, time.monotonic() - begun))))
 
 
 def _modes(seen: Observation, model: Any) -> None:

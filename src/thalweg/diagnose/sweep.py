@@ -12,8 +12,10 @@ from thalweg.task import Task
 
 STEP = 10**0.5  # between neighbouring rates
 LOWEST, HIGHEST = 1e-7, 1e3
-IDLE = 0.1  # of the starting loss
+IDLE = 0.1  # of the loss of a run that learns nothing
+LITTLE = 0.1  # of what the best rate gains on a constant answer: one that gains less has failed
 MOST = 13  # runs
+LEAST = 6  # runs before time ends a search in which no rate has worked
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Sweep:
     start: float  # loss at the initial weights
     steps: int
     best: float  # the rate of the lowest loss
-    failing: float  # smallest rate that ends above its start, to a factor 1.25; NaN: none tried
+    failing: float  # smallest rate above the best that hardly learns, to a factor 1.25; NaN: none
 
     def loss_at(self, rate: float) -> float:
         """The loss of the tried rate nearest to ``rate``."""
@@ -52,7 +54,8 @@ def sweep(
     """
     own = bench.task.recipe.lr
     found: dict[float, float] = {}
-    start = _start(bench, seed, steps)
+    start, floor = _start(bench, seed, steps), bench.judge.floor_loss
+    nothing = min(start, floor) if floor == floor else start  # of a run that learns nothing
 
     def run(lr: float) -> float:
         if lr not in found:
@@ -61,20 +64,23 @@ def sweep(
 
     run(own)
     up, down = own, own
-    while len(found) < MOST and left() > 0:
+    while len(found) < MOST:
         best = min(found, key=lambda lr: found[lr])
-        idle = _idle(found[best], start)
+        idle = _idle(found[best], nothing)
+        if left() <= 0 and not (idle and len(found) < LEAST):
+            break
         lower = (best <= down * 1.01 or idle) and down / STEP >= LOWEST
         higher = math.isfinite(found[up]) and up * STEP <= HIGHEST
+        stride = STEP**2 if idle else STEP  # where nothing works yet, far away
         if higher and not (idle and lower and up * down > own * own * 1.01):  # else by turns
-            up *= STEP
+            up *= stride
             run(up)
         elif lower:
-            down /= STEP
+            down /= stride
             run(down)
         else:
             break
-    failing = _failing(found, run, left, bisect)
+    failing = _failing(found, nothing, run, left, bisect)
     rates = tuple(sorted(found))
     best = min(rates, key=lambda lr: found[lr])
     return Sweep(rates, tuple(found[lr] for lr in rates), start, steps, best, failing)
@@ -85,9 +91,9 @@ def _tail(steps: int) -> int:
     return min(steps, max(4, steps // 4))
 
 
-def _idle(loss: float, start: float) -> bool:
+def _idle(loss: float, nothing: float) -> bool:
     """Nothing learnt at any rate so far: which of them is lowest is chance."""
-    return not loss < start - IDLE * abs(start)
+    return not loss < nothing - IDLE * abs(nothing)
 
 
 def _start(bench: Bench, seed: int, steps: int) -> float:
@@ -115,14 +121,28 @@ def _final(bench: Bench, lr: float, steps: int, seed: int, start: float) -> floa
     return mean if mean <= start + 1e-3 * abs(start) else math.inf
 
 
+def learns(loss: float, nothing: float, best: float) -> bool:
+    """Whether a run gained at least a tenth of what the best one did.
+
+    Args:
+        loss: Where it ended.
+        nothing: Loss of a run that learns nothing: where it started or, if less, that of a constant
+            answer, which a network is left with when its units have died.
+        best: Where the run at the best rate ended.
+    """
+    return loss < nothing and nothing - loss >= LITTLE * (nothing - best)
+
+
 def _failing(
     found: dict[float, float],
+    nothing: float,
     run: Callable[[float], float],
     left: Callable[[], float],
     bisect: bool,
 ) -> float:
-    failed = [lr for lr, loss in found.items() if not math.isfinite(loss)]
-    worked = [lr for lr, loss in found.items() if math.isfinite(loss)]
+    best = min(found.values())
+    failed = [lr for lr, loss in found.items() if not learns(loss, nothing, best)]
+    worked = [lr for lr, loss in found.items() if learns(loss, nothing, best)]
     if not failed:
         return math.nan
     if not worked:
@@ -131,5 +151,5 @@ def _failing(
     high = min((lr for lr in failed if lr > low), default=math.nan)
     while bisect and math.isfinite(high) and high / low > 1.25 and left() > 0:
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if math.isfinite(run(middle)) else (low, middle)
+        low, high = (middle, high) if learns(run(middle), nothing, best) else (low, middle)
     return high

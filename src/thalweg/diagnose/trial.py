@@ -17,8 +17,10 @@ from thalweg.task import Task
 
 SEEDS = 3
 MORE = 5  # seeds where three leave it open
+NOTHING = 0.1  # of skill: a training worth less does not work
 WORTH = 0.95  # a fault limits a training that reaches less than this share of the cured skill
 LEAST = 0.02  # of skill: less is not worth a sentence
+LONGER, LASTING = 4, 0.05  # times as long; of skill that must be gained there
 
 
 def changed(task: Task, steps: Sequence[Step]) -> Task:
@@ -92,6 +94,33 @@ def attempt(
         reason = " ".join(str(error).split())[:200]
         seen.errors.append(f"{steps[0].cure}: {type(error).__name__}: {reason}")
         return None
+
+
+def lasts(seen: Observation, steps: Sequence[Step], measure: str = "") -> bool:
+    """Whether a gain of short runs is there in longer ones: most remedies speed up the start.
+
+    One seed, runs four times as long, at most the recipe's. Where runs are as long as the recipe,
+    or where the training does not work at all, there is nothing to ask.
+    """
+    if seen.whole or seen.skill < NOTHING:
+        return True
+    ours = seen.bench
+    epochs = min(seen.recipe.epochs, LONGER * seen.epochs)
+    if seen.long is None:
+        seen.long = ours.walk(ours.seed, ours.gradients(epochs))
+    bench = Bench(changed(ours.task, steps), ours.risk.device, ours.seed, like=ours)
+    longer = bench.task.recipe.epochs / seen.recipe.epochs
+    after = bench.walk(ours.seed, bench.gradients(epochs * longer))
+    trial = _verdict(seen, bench, steps, [seen.long], [after], measure)
+    return trial.gain.value >= LASTING and trial.skill_before < WORTH * trial.skill_after
+
+
+def price(seen: Observation, trial: Trial) -> float:
+    """What a trial judged by another measure loses in the task's own criterion, for each seed."""
+    after = seen.kept.get(key_of(trial.steps), [])[: len(trial.seeds)]
+    lost = [seen.bench.score(old) - seen.bench.score(new)
+            for old, new in zip(seen.walks, after, strict=False)]  # fmt: skip
+    return sum(lost) / len(lost) if lost else 0.0
 
 
 def limits(trial: Trial | None) -> bool:

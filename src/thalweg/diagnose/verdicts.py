@@ -10,12 +10,11 @@ from thalweg.diagnose.cure import clash
 from thalweg.diagnose.observation import Observation
 from thalweg.diagnose.suspect import Suspicion
 from thalweg.diagnose.symptoms import symptoms
-from thalweg.diagnose.trial import SEEDS, attempt, limits
+from thalweg.diagnose.trial import LONGER, NOTHING, SEEDS, attempt, lasts, limits, price
 from thalweg.records_diagnosis import SEVERITIES, Finding, Step, Trial
 
 ENOUGH = 0.5  # of what is missing to a perfect answer: a cure that gains it is not bettered
 LAST = "below-reference"  # asked where no other finding says what is wrong
-NOTHING = 0.1  # of skill: a training worth less does not work
 PROMISING = 0.1  # of skill: such a gain on the first seed is followed up though time is up
 TIED = 0.8  # of the largest gain: the cause, which stands first in the registry, goes first
 
@@ -49,7 +48,11 @@ def verdicts(
         tell(f"suspected: {suspicion.title.lower()}; trying the remedy")
         trial = _best_trial(seen, suspicion, left)
         dear = trial is not None and trial.gain.value < suspicion.worth
-        if suspicion.plain or (limits(trial) and not dear):
+        held = trial is not None and limits(trial) and not dear
+        passing = held and not suspicion.plain and not lasts(seen, trial.steps, suspicion.measure)
+        if trial is not None and suspicion.measure and _traded(seen, trial):
+            held, suspicion = False, dataclasses.replace(suspicion, plain=False)
+        if suspicion.plain or (held and not passing):
             if limits(trial) and seen.skill < NOTHING:
                 suspicion = dataclasses.replace(suspicion, severity="error")
             raised.append(_finding(suspicion, trial))
@@ -59,9 +62,8 @@ def verdicts(
             open_.append(suspicion)
             if trial is not None and len(trial.seeds) < SEEDS and not dear:
                 short.append((suspicion, trial))
-            cleared.append(_cleared(suspicion, trial, seen.errors))
-    if not raised and short:
-        raised = _followed(seen, short, tell)
+            cleared.append(_cleared(suspicion, trial, seen.errors, passing))
+    raised += _followed(seen, short, raised, tell)
     if not raised and seen.skill < NOTHING:
         tell("no single remedy helps: trying them together")
         raised = _jointly(seen, open_, left)
@@ -101,23 +103,45 @@ def _best_trial(seen: Observation, suspicion: Suspicion, left: Callable[[], floa
     return best
 
 
+def _traded(seen: Observation, trial: Trial) -> bool:
+    """Whether the task's own criterion loses more than the other measure gains: a matter of taste.
+
+    So it is for words or letters, of which most are rare and none is left out by mistake.
+    """
+    gained = sum(b - a for a, b in zip(trial.before, trial.after, strict=True)) / len(trial.seeds)
+    return price(seen, trial) > gained
+
+
 def _merit(trial: Trial) -> tuple[bool, float]:
     return limits(trial), trial.skill_after
 
 
 def _followed(
-    seen: Observation, short: list[tuple[Suspicion, Trial]], tell: Callable[[str], None]
+    seen: Observation,
+    short: list[tuple[Suspicion, Trial]],
+    raised: list[Finding],
+    tell: Callable[[str], None],
 ) -> list[Finding]:
-    """The most promising trial that time cut short gets its seeds: it is what the user came for."""
-    top = max(trial.gain.value for _, trial in short)
-    if top < PROMISING:
+    """The most promising trial that time cut short gets its seeds: it is what the user came for.
+
+    Not where a finding that was raised gains as much and stands before it.
+    """
+    known = {f.code: f.trial.gain.value for f in raised if f.trial is not None}
+    top = max([PROMISING, *known.values(), *(trial.gain.value for _, trial in short)])
+    found = next((one for one in short if one[1].gain.value >= TIED * top), None)
+    if found is None:
         return []
-    suspicion, trial = next(one for one in short if one[1].gain.value >= TIED * top)
+    suspicion, trial = found
+    names = FINDINGS.names()
+    before = names[: names.index(suspicion.code)]
+    if trial.gain.value < PROMISING or any(known.get(n, 0.0) >= TIED * top for n in before):
+        return []
     tell(f"following up: {suspicion.title.lower()}")
     full = attempt(seen, trial.steps, lambda: 1.0, suspicion.measure, most=SEEDS)
     if seen.skill < NOTHING:
         suspicion = dataclasses.replace(suspicion, severity="error")
-    return [_finding(suspicion, full)] if limits(full) else []
+    held = full is not None and limits(full) and lasts(seen, full.steps, suspicion.measure)
+    return [_finding(suspicion, full)] if held else []
 
 
 def _finding(suspicion: Suspicion, trial: Trial | None) -> Finding:
@@ -146,13 +170,17 @@ def _number(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _cleared(suspicion: Suspicion, trial: Trial | None, errors: list[str]) -> str:
+def _cleared(
+    suspicion: Suspicion, trial: Trial | None, errors: list[str], passing: bool = False
+) -> str:
     if trial is None:
         why = f" ({errors[0]})" if errors else ""
         return f"{suspicion.code}: {suspicion.message} The remedy could not be tried{why}."
     return (
         f"{suspicion.code}: {suspicion.message} Tried ({trial.change}): {trial.verdict}, skill "
         f"{trial.skill_before:.3f} before and {trial.skill_after:.3f} after."
+        + f" Little of that is left in runs up to {LONGER} times as long."
+        * passing
     )
 
 

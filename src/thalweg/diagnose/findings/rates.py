@@ -54,8 +54,9 @@ def lr_too_high(seen: Observation) -> Suspicion | None:
         severity="error" if seen.diverged else "warning",
         measured=lr,
         threshold=found.failing if math.isfinite(found.failing) else None,
-        derivation="Smallest rate of a geometric ladder of short runs that ends above its start; "
-        "2/λ is the same for the first steps on a quadratic.",
+        derivation="Smallest rate of a geometric ladder of short runs that gains on a constant "
+        "answer less than a tenth of what the best one does; 2/λ is the same for the first steps "
+        "on a quadratic.",
         where="recipe",
         evidence=_bound(seen),
     )  # fmt: skip
