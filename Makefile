@@ -42,14 +42,9 @@ survive: $(VENV)/.developer  ## kill -9, damaged files, failing disks, lost mach
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/survive.py
 	@OMP_NUM_THREADS=1 THALWEG_KILLS=20 $(PYTEST) -q tests/parallel/test_ray.py tests/race/test_ray.py
 
-bench: $(VENV)/.developer  ## the race's benchmarks at small size, results into benchmarks/results (about ten minutes)
+bench: $(VENV)/.developer  ## every benchmark at sample size into runs/bench, resumable (about twenty minutes); BENCH=--list shows them, BENCH="NAME ..." runs some
 	@$(PIP) install -c constraints.txt -e ".[bench]"
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_engines.py --races 0
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_campaign.py --repeats 1
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_small.py --repeats 1
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_workers.py --repeats 1
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_memory.py --members 1 32
-	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/race_peers.py
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/all.py $(BENCH)
 
 format: $(VENV)/.developer  ## rewrite the files in the house format
 	@$(BIN)/ruff format .
