@@ -13,12 +13,13 @@ DEAREST = 8.0  # times our own time: more is somebody else's
 TRUSTED = 0.5  # standard error of the factor up to which the boundaries are believed
 PRICES, SAMPLES = 15, 31  # looks and plain windows over which medians are taken
 UNSAMPLED = 4  # looks that may go by without a plain step that is timed
-AFTER = 4  # plain steps after a look that may still be slower, at most
+AFTER = 64  # plain steps after a look that may still be slower, at most
+SLOWER = 16.0  # times our own time: so long they may be (steps of 0.2 ms: measured up to 30 ms)
 LONG = 64.0  # looks are as nothing to a step so many times as long
 MOST = 64
 CREDIT = 2.0
 LEAST = 0.1  # of the budget stays for looks, however short steps are
-MARGIN = 0.9  # of the budget is planned: what is measured scatters
+MARGIN = 0.8  # of the budget is planned: what is measured scatters
 HORIZON = 20.0  # seconds of training within which the first look is paid back
 
 
@@ -134,7 +135,7 @@ class Clock:
         step = self.plain or max((at - self._began - own) / steps, 1e-9)
         self._earn(steps * step, step)
         self._unsampled += 1
-        after = max(1, min(AFTER, math.ceil(own / self.plain))) if self.plain else 1
+        after = max(1, min(AFTER, math.ceil(SLOWER * own / self.plain))) if self.plain else 1
         after = after if self.every is None else min(after, self.every)
         if self.plain:
             self._window = steps + after

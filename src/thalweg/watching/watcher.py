@@ -79,14 +79,21 @@ class Watch:
         self._skip -= 1
         if self._skip <= 0 and not self._closed:
             at = now()
-            self._skip = self._stride if self._given >= OPENING else 1
             self._given += 1
             if isinstance(value, Tensor):
                 self._keep(value.detach())
             else:
                 self.history.losses.add(float(value))
             self._kept.append(now() - at)
+            self._skip = self._space() if self._given >= OPENING else 1
         return value
+
+    def _space(self) -> int:
+        """Every how many losses one is kept, by what keeping them costs and steps last now."""
+        dear = COLD * statistics.median(self._kept)
+        self._stride = self._clock.stride(dear, DEAR)
+        self._clock.idle = self._idle + dear / self._stride
+        return self._stride
 
     def _keep(self, value: Tensor) -> None:
         value = value.mean() if value.dim() else value
@@ -223,10 +230,6 @@ class Watch:
         self._clock.own += now() - at
         if not complete:
             return 1
-        if self._kept:
-            dear = COLD * statistics.median(self._kept)
-            self._stride = self._clock.stride(dear, DEAR)
-            self._clock.idle = self._idle + dear / self._stride
         return self._clock.close(2)
 
     # Losses wait as they are, on their device
