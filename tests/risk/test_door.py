@@ -237,11 +237,12 @@ def test_an_instance_is_forked_and_never_touched():
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
-def padded(rows):
+def padded(rows, loss=F.cross_entropy):
     """A task whose loss runs over the samples that are not padding, scored by blocks of 4."""
     targets = labels(96)
     targets[rows] = -100
     return task(
+        loss=loss,
         metric="loss",
         weight=lambda batch: (batch[1] != -100).sum(),
         held_out=(inputs(96), targets),
@@ -249,10 +250,15 @@ def padded(rows):
     )
 
 
-def test_held_out_samples_of_padding_alone_are_refused_wherever_they_stand():
+def test_a_held_out_block_of_padding_alone_is_refused_unless_its_loss_is_a_number():
+    def of_nothing_zero(output, target):
+        total = F.cross_entropy(output, target, reduction="sum")
+        return total / (target != -100).sum().clamp(min=1)
+
     check(Risk(padded(slice(41, 43)), device="cpu"))  # the rest of their block has a loss
-    with pytest.raises(ValueError, match=r"is 0 on samples 40 to 43 of the selection part"):
+    with pytest.raises(ValueError, match="is not finite on the selection part"):
         check(Risk(padded(slice(40, 44)), device="cpu"))
+    check(Risk(padded(slice(40, 44), of_nothing_zero), device="cpu"))
 
 
 def test_of_a_part_in_many_blocks_the_door_scores_the_first_a_middle_and_the_last_one():

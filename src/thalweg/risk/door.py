@@ -291,8 +291,8 @@ def _check_held_out(name: str, risk: Risk, model: nn.Module) -> None:
         if len(starts) <= TRIED:
             values = _attempt(doing, risk.score, model, part).values
         else:  # all of it may cost as much as dozens of steps
-            _check_masses(name, risk, part, starts)
-            tried = (starts[0], starts[len(starts) // 2], starts[-1])
+            tried = [starts[0], starts[len(starts) // 2], starts[-1]]
+            tried += _weightless(name, risk, part, starts)[:1]
             values = torch.cat([_attempt(doing, risk.score_block, model, part, k) for k in tried])
         if not bool(torch.isfinite(values).all()):
             raise ValueError(
@@ -301,16 +301,10 @@ def _check_held_out(name: str, risk: Risk, model: nn.Module) -> None:
             )
 
 
-def _check_masses(name: str, risk: Risk, part: str, starts: range) -> None:
-    """Every block must weigh something: one of padding alone has no loss."""
+def _weightless(name: str, risk: Risk, part: str, starts: range) -> list[int]:
+    """Where blocks begin that weigh nothing: one of padding alone may have no loss."""
     data = getattr(risk, part)
     if risk.task.weight is None or not isinstance(data, source.Resident):
-        return
-    for first, block in zip(starts, data.chunks(starts.step), strict=True):
-        mass = _attempt(f"{name}: weight(batch) on the {part} part", risk.weight, block)
-        if not mass > 0:
-            raise ValueError(
-                f"{name}: weight(batch) is {mass:g} on samples {first} to "
-                f"{min(first + starts.step, data.n) - 1} of the {part} part, which are scored "
-                "together. Leave out samples of padding alone."
-            )
+        return []
+    doing, blocks = f"{name}: weight(batch) on the {part} part", data.chunks(starts.step)
+    return [k for k, b in zip(starts, blocks, strict=True) if not _attempt(doing, risk.weight, b)]
