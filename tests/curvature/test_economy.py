@@ -141,3 +141,25 @@ def test_a_record_that_saving_breaks_is_made_again_as_it_was(monkeypatch) -> Non
     torch.testing.assert_close(op @ v, wanted, rtol=1e-9, atol=1e-12)
     record = next(iter(op._engine.records.values()))
     assert record.lean is record.linear
+
+
+def test_blocks_of_a_recurrent_net_print_no_warnings_of_torch(capfd) -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.end = nn.LSTM(2, 3, batch_first=True), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.end(self.cell(x)[0][:, -1])
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Last().double()
+    x = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    y = torch.tensor([0, 1, 1, 0])
+    op = hessian(net, F.cross_entropy, (x, y), engine="split")
+    v = torch.randn(op.shape[0], 8, generator=torch.Generator().manual_seed(1), dtype=F64)
+    found = op @ v
+    wanted = hessian(net, F.cross_entropy, (x, y), engine="graph") @ v
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    assert "batching rule" not in capfd.readouterr().err

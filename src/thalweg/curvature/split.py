@@ -191,13 +191,12 @@ def _off(a: Tensor, b: Tensor) -> float:
 
 def _wide(record: Tangent, vectors: Theta, kept: list[Any]) -> tuple[Tensor, ...]:
     # an operation without a batching rule runs in a loop: slower, so not chosen, but no warning
-    binding: Any = torch._C
-    before = binding._debug_only_are_vmap_fallback_warnings_enabled()
-    binding._debug_only_display_vmap_fallback_warnings(False)
+    binding: Any = torch._C._functorch  # pyrefly: ignore
+    binding._set_vmap_fallback_warning_enabled(False)  # it has no getter; torch starts with True
     try:
         return torch.func.vmap(lambda *v: record.wide(v, kept))(*vectors)
     finally:
-        binding._debug_only_display_vmap_fallback_warnings(before)
+        binding._set_vmap_fallback_warning_enabled(True)
 
 
 def _seconds(function: Callable[[], Any], device: torch.device) -> float:
