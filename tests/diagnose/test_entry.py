@@ -74,3 +74,30 @@ def test_scales_inside_the_model_are_found_and_cured(digits):
     assert first.trial.steps[0].cure == "standardised_entry"
     assert found.cured is not None
     assert found.cured.trial.skill_after > found.cured.trial.skill_before + 0.05
+
+
+class Forgotten(nn.Module):
+    """A detach before the last layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Sequential(nn.Linear(64, 32), nn.ReLU()), nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.head(self.body(x).detach())
+
+
+def test_a_forgotten_detach_is_left_out_by_its_cure(digits):
+    x, y = digits[0]
+    torch.manual_seed(0)
+    model = Forgotten()
+    whole = nn.Sequential(model.body, model.head)
+    nn.functional.cross_entropy(whole(x), y).backward()
+    expect = [p.grad.clone() for p in model.parameters()]
+    made = cures.attached(task(model, digits)).model()
+    nn.functional.cross_entropy(made(x), y).backward()
+    for p, g in zip(made.parameters(), expect, strict=True):
+        torch.testing.assert_close(p.grad, g)
+    found = tw.diagnose(task(Forgotten, digits), evaluations=60, cure=True)
+    assert found.codes[0] == "frozen-parameters"
+    assert [s.cure for s in found.findings[0].trial.steps] == ["attached"]

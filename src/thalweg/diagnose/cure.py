@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from thalweg.diagnose.bench import Bench
 from thalweg.diagnose.observation import Observation, moving, static
-from thalweg.diagnose.trial import SEEDS, attempt, changed, key_of, limits, walks
+from thalweg.diagnose.trial import LEAST, SEEDS, attempt, changed, key_of, limits, walks
 from thalweg.records_diagnosis import Cured, Finding, Step, Trial
 
 ROUNDS = 3
@@ -20,7 +20,7 @@ def together(
     left: Callable[[], float],
     tell: Callable[[str], None],
 ) -> tuple[Cured | None, list[Finding]]:
-    """Cure the first finding, look at the cured copy, and go on with what is found there.
+    """Cure the first finding that none betters, then what the cured copy shows in its turn.
 
     Args:
         seen: The task as it is, with its runs.
@@ -32,9 +32,11 @@ def together(
         The steps that were kept with the paired comparison to the task as it is (None where no
         cure helps), and the findings that only showed after a cure.
     """
-    best = next((f.trial for f in findings if f.trial is not None and _helps(f.trial)), None)
-    if best is None:
+    helping = [f.trial for f in findings if f.trial is not None and _helps(f.trial)]
+    if not helping:
         return None, []
+    most = max(trial.skill_after for trial in helping)
+    best = next(trial for trial in helping if trial.skill_after >= most - LEAST)
     kept = best.steps
     kept, best = _beside(seen, findings, kept, best, left, tell)
     hidden: list[Finding] = []

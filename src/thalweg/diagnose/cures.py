@@ -133,6 +133,11 @@ def trainable(task: Task) -> Task:
     return dataclasses.replace(task, model=partial(pieces.thawed, task.model))
 
 
+def attached(task: Task) -> Task:
+    """Leave out the calls of ``detach`` in the model's forward, so that gradients pass."""
+    return dataclasses.replace(task, model=partial(patched.attached, task.model))
+
+
 def batch_statistics(task: Task, momentum: float = 0.1, eps: float = 1e-5) -> Task:
     """Batch normalisation that follows the data: running averages at torch's usual rate."""
     return dataclasses.replace(task, model=partial(pieces.renormed, task.model, momentum, eps))

@@ -27,6 +27,33 @@ class _Modes(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class _Attached(TorchFunctionMode):
+    """Lets gradients pass where ``detach`` is called."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.detach or func is torch.detach:
+            return args[0] if args else (kwargs or {})["input"]
+        return func(*args, **(kwargs or {}))
+
+
+class Attached(nn.Module):
+    """The model with its calls of ``detach`` left out."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run with the graph kept."""
+        with _Attached():
+            return self.model(*args, **kwargs)
+
+
+def attached(model: Any) -> nn.Module:
+    """See :class:`Attached`."""
+    return Attached(fresh(model))
+
+
 class Heeded(nn.Module):
     """The model with dropout that asks for its mode."""
 

@@ -50,8 +50,7 @@ def verdicts(
         dear = trial is not None and trial.gain.value < suspicion.worth
         held = trial is not None and limits(trial) and not dear
         passing = held and not suspicion.plain and not lasts(seen, trial.steps, suspicion.measure)
-        if trial is not None and suspicion.measure and _traded(seen, trial):
-            held, suspicion = False, dataclasses.replace(suspicion, plain=False)
+        held = held and not (trial is not None and suspicion.measure and _traded(seen, trial))
         if suspicion.plain or (held and not passing):
             if limits(trial) and seen.skill < NOTHING:
                 suspicion = dataclasses.replace(suspicion, severity="error")

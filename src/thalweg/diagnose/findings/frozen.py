@@ -5,6 +5,8 @@ from __future__ import annotations
 from thalweg.diagnose.observation import Observation
 from thalweg.diagnose.suspect import Suspicion, step
 
+_ATTACHED = (step("attached", "calls of detach() in the model left out"),)
+
 
 def frozen_parameters(seen: Observation) -> Suspicion | None:
     """Weights without a gradient."""
@@ -19,7 +21,7 @@ def frozen_parameters(seen: Observation) -> Suspicion | None:
             "The loss has no graph: no weight gets a gradient (detach(), no_grad(), argmax, or "
             "a conversion to numpy on the way).",
             "Compute the loss from the model's output by differentiable operations.",
-            ((step("trainable", "all weights trainable"),),) if pass_.frozen else (),
+            ((step("trainable", "all weights trainable"),),) if pass_.frozen else (_ATTACHED,),
             plain=True, severity="error", measured=1.0, threshold=0.0, where="whole model",
             derivation="Descent needs a gradient.",
         )  # fmt: skip
@@ -44,6 +46,7 @@ def frozen_parameters(seen: Observation) -> Suspicion | None:
             f"{', '.join(cut[:4])}{' …' if len(cut) > 4 else ''} take part in the forward pass but "
             f"get no gradient: {share:.0%} of all weights stay as they were drawn.",
             "Look for detach(), no_grad() or .data between these layers and the loss.",
+            (_ATTACHED,),
             plain=True, severity="error", measured=share, threshold=0.0, where=cut[0],
             derivation="A layer that is used and trainable must get a gradient.",
         )  # fmt: skip
