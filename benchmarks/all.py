@@ -117,7 +117,8 @@ BENCHES = (
     ),
     Bench(
         "sparse-dictionary",
-        "sparse_dictionary.py 'ours / default' '0.9, 512 / 150' 'cd, 256 / 150'",
+        "sparse_dictionary.py 'default / 0.25' 'default / 1' 'default / 4' "
+        "'0.9, 512 / 150' 'cd, 256 / 40'",
         45,
         "dictionary learning to an equal held-out objective",
         ("spams",),
