@@ -35,7 +35,7 @@ class Bench:
     Attributes:
         name: What to call it by.
         words: Script and arguments.
-        seconds: CPU seconds on a Xeon at 2.1 GHz: the time by the clock on a quiet machine,
+        seconds: CPU seconds on a Xeon at 2.1 GHz, about: the time by the clock on a quiet machine,
             since all but the workers compute on one thread.
         question: What it answers.
         needs: Packages without which it cannot run.
@@ -71,13 +71,13 @@ BENCHES = (
     Bench(
         "race-engines-lenet",
         "race_engines.py lenet-16 --pairs 5 --races 0",
-        20,
+        12,
         "32 convolutional networks at once against plain loops",
     ),
     Bench(
         "race-engines-transformer",
         "race_engines.py transformer-16 --pairs 5 --races 0",
-        10,
+        11,
         "8 transformers at once against plain loops",
     ),
     Bench(
@@ -111,7 +111,7 @@ BENCHES = (
     Bench(
         "sparse-omp",
         "sparse_omp.py 100/10",
-        15,
+        5,
         "orthogonal matching pursuit beside SPAMS and scikit-learn",
         ("spams",),
     ),
