@@ -200,7 +200,11 @@ def overwrite(graph: fx.Graph, moves: set[fx.Node]) -> None:
         for a in node.all_input_nodes:
             for o in owner[a]:
                 last[o] = order[node]
+    instead: dict[fx.Node, set[fx.Node]] = {}  # of a node that was written into another's memory
     for node in nodes:
+        for a in (node, *node.all_input_nodes):  # one step each: inputs come before their users
+            if any(o in instead for o in owner[a]):
+                owner[a] = set().union(*(instead.get(o, {o}) for o in owner[a]))
         if node.target not in _IN_PLACE or node.kwargs.get("alpha", 1) != 1:
             continue
         args = list(node.args)
@@ -214,10 +218,7 @@ def overwrite(graph: fx.Graph, moves: set[fx.Node]) -> None:
         node.args, node.target = tuple(args), _IN_PLACE[node.target]
         for o in owner[target]:
             last[o] = max(last[o], last.get(node, order[node]))
-        merged = owner[target]
-        for other, owners in owner.items():
-            if node in owners:
-                owner[other] = (owners - {node}) | merged
+        instead[node] = owner[target]
 
 
 def _owners(node: fx.Node, owner: dict[fx.Node, set[fx.Node]]) -> set[fx.Node]:
