@@ -15,6 +15,7 @@ LOWEST, HIGHEST = 1e-7, 1e3
 IDLE = 0.1  # of the loss of a run that learns nothing
 LITTLE = 0.1  # of what the best rate gains on a constant answer: one that gains less has failed
 MOST = 13  # runs
+ASTRAY = 3  # strides that a bracket found by one seed may be moved by others
 LEAST = 6  # runs before time ends a search in which no rate has worked
 
 
@@ -52,7 +53,7 @@ def sweep(
         left: Seconds left.
         bisect: Also find the failing rate to a factor 1.25.
     """
-    own = bench.task.recipe.lr
+    own, time = bench.task.recipe.lr, left()
     found: dict[float, float] = {}
     start, floor = _start(bench, seed, steps), bench.judge.floor_loss
     nothing = min(start, floor) if floor == floor else start  # of a run that learns nothing
@@ -80,7 +81,16 @@ def sweep(
             run(down)
         else:
             break
-    failing = _failing(found, nothing, run, left, bisect)
+
+    def learns_mostly(lr: float) -> bool:
+        """By most of three seeds, where half of the time is left; else by the first."""
+        best, votes = min(found.values()), [learns(run(lr), nothing, min(found.values()))]
+        while left() > time / 2 and max(votes.count(True), votes.count(False)) < 2:
+            loss = _final(bench, lr, steps, seed + len(votes), start)
+            votes.append(learns(loss, nothing, best))
+        return votes.count(True) > votes.count(False)
+
+    failing = _failing(found, nothing, learns_mostly, left, bisect)
     rates = tuple(sorted(found))
     best = min(rates, key=lambda lr: found[lr])
     return Sweep(rates, tuple(found[lr] for lr in rates), start, steps, best, failing)
@@ -136,10 +146,11 @@ def learns(loss: float, nothing: float, best: float) -> bool:
 def _failing(
     found: dict[float, float],
     nothing: float,
-    run: Callable[[float], float],
+    works: Callable[[float], bool],
     left: Callable[[], float],
     bisect: bool,
 ) -> float:
+    """The smallest rate above which runs fail: from the ladder, then to a factor 1.25."""
     best = min(found.values())
     failed = [lr for lr, loss in found.items() if not learns(loss, nothing, best)]
     worked = [lr for lr, loss in found.items() if learns(loss, nothing, best)]
@@ -149,7 +160,16 @@ def _failing(
         return min(failed)
     low = max(worked)
     high = min((lr for lr in failed if lr > low), default=math.nan)
-    while bisect and math.isfinite(high) and high / low > 1.25 and left() > 0:
+    if not bisect or not math.isfinite(high):
+        return high
+    for _ in range(ASTRAY):  # one seed may have led astray
+        if left() > 0 and works(high):
+            low, high = high, high * STEP
+        elif left() > 0 and not works(low):
+            low, high = low / STEP, low
+        else:
+            break
+    while high / low > 1.25 and left() > 0:
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if learns(run(middle), nothing, best) else (low, middle)
+        low, high = (middle, high) if works(middle) else (low, middle)
     return high
