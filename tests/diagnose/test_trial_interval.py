@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import permutations
 
@@ -10,10 +11,13 @@ import pytest
 import torch
 from scipy import stats
 
-from thalweg.diagnose.cure import over
+from thalweg.diagnose import cures
+from thalweg.diagnose.cure import corrects, over
 from thalweg.diagnose.judge import _renamed
 from thalweg.diagnose.suspect import step
 from thalweg.diagnose.trial import interval
+from thalweg.records import Interval
+from thalweg.records_diagnosis import Finding, Trial
 
 
 def test_few_gains_have_students_interval():
@@ -58,3 +62,22 @@ def test_settings_of_the_recipe_may_be_made_anew_but_not_other_cures():
     leaky = (step("other_activation", "leaky", old="relu", new="leaky_relu"),)
     tanh = (step("other_activation", "tanh", old="sigmoid", new="relu"),)
     assert over(tanh, leaky) is None
+
+
+def test_a_certain_mistake_is_put_right_though_few_data_show_no_gain():
+    steps = (step("dropout_in_training_only", "dropout off when evaluated"),)
+    trial = Trial(
+        "dropout off", steps, (0, 1, 2), 10, "accuracy", (0.8,) * 3, (0.81,) * 3,
+        Interval(0.02, 0.05, -0.1, 0.14), 0.7, 0.72, "no difference",
+    )  # fmt: skip
+    finding = Finding("dropout-misuse", "error", "Dropout stays on", "It does.", trial=trial)
+    assert corrects(finding)
+    sure = dataclasses.replace(trial, gain=Interval(0.2, 0.02, 0.1, 0.3), skill_after=0.9)
+    guess = dataclasses.replace(trial, steps=(step("recipe", "weight decay", weight_decay=0.1),))
+    worse = dataclasses.replace(trial, gain=Interval(-0.1, 0.05, -0.3, 0.1))
+    broken = dataclasses.replace(trial, verdict="fails")
+    for other in (sure, guess, worse, broken):  # the first counts as helping anyway
+        assert not corrects(dataclasses.replace(finding, trial=other))
+    assert not corrects(dataclasses.replace(finding, severity="info"))
+    assert not corrects(dataclasses.replace(finding, trial=None))
+    assert all(callable(getattr(cures, name)) for name in cures.CORRECTIONS)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from thalweg.diagnose.bench import Bench
+from thalweg.diagnose.cures import CORRECTIONS
 from thalweg.diagnose.observation import Observation, moving, static
 from thalweg.diagnose.trial import LEAST, SEEDS, attempt, changed, key_of, limits, walks
 from thalweg.records_diagnosis import Cured, Finding, Step, Trial
@@ -33,6 +34,7 @@ def together(
         cure helps), and the findings that only showed after a cure.
     """
     helping = [f.trial for f in findings if f.trial is not None and _helps(f.trial)]
+    helping = helping or [f.trial for f in findings if f.trial is not None and corrects(f)]
     if not helping:
         return None, []
     most = max(trial.skill_after for trial in helping)
@@ -65,6 +67,19 @@ def together(
     return Cured(kept, dataclasses.replace(best, steps=kept)), hidden
 
 
+def corrects(finding: Finding) -> bool:
+    """Whether its remedy puts a mistake right and did no harm, though it gained nothing for sure.
+
+    Such a finding was raised because the fault is certain; too few data to show a gain are no
+    reason to leave it in.
+    """
+    trial = finding.trial
+    if trial is None or finding.severity == "info" or not trial.steps or limits(trial):
+        return False
+    known = all(step.cure in CORRECTIONS for step in trial.steps)
+    return known and trial.verdict != "fails" and trial.gain.value > -LEAST
+
+
 def _helps(trial: Trial) -> bool:
     return trial.verdict == "helps" and bool(trial.steps)
 
@@ -76,9 +91,14 @@ def _beside(
     """Add the cures of further findings that were measured to help beside the first."""
     for finding in findings:
         trial = finding.trial
-        if trial is None or finding.severity == "info" or not _helps(trial) or left() <= 0:
+        if trial is None or finding.severity == "info" or left() <= 0 or clash(kept, trial.steps):
             continue
-        if clash(kept, trial.steps):
+        if corrects(finding):
+            both = attempt(seen, (*kept, *trial.steps), left)
+            if both is not None and both.skill_after > best.skill_after - LEAST:
+                kept, best = (*kept, *trial.steps), both
+            continue
+        if not _helps(trial):
             continue
         tell(f"adding the cure of {finding.code}")
         before = seen.kept.get(key_of(kept), [])

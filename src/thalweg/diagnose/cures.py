@@ -17,6 +17,13 @@ from thalweg.diagnose import entry, patched, pieces, wrapped
 from thalweg.risk import tree
 from thalweg.task import Task
 
+CORRECTIONS = frozenset({
+    "attached", "batch_first", "dropout_in_training_only", "finite_samples",
+    "logits_of_probabilities", "matched_shapes", "normalised_scores", "probabilities_as_such",
+    "shuffled", "without_output_activation",
+})  # fmt: skip
+"""Changes that put a mistake right: in a cure where they do no harm, even if no gain shows."""
+
 
 def recipe(task: Task, **changes: Any) -> Task:
     """Train it differently: any fields of ``thalweg.Recipe``."""

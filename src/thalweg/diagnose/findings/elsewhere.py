@@ -56,7 +56,8 @@ def below_reference(seen: Observation) -> Suspicion | None:
     plain = reference(seen)
     if plain is None or not math.isfinite(plain.held_out):
         return _unrelated(seen, None, chance) if nothing and ended else None
-    if plain.held_out > max(chance, 0.05) and seen.skill < BEHIND * plain.held_out:
+    sure = min(plain.held_out, plain.inside)  # of a few held-out samples either may be luck
+    if sure > max(chance, 0.05) and seen.skill < BEHIND * plain.held_out:
         return _behind(seen, plain) if ended or nothing else None
     if nothing and plain.inside > 0.2:
         return _strange(seen, plain)
