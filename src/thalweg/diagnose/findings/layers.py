@@ -44,7 +44,7 @@ def dead_units(seen: Observation) -> Suspicion | None:
             "2^−n; off on 256 it is active on less than 1.2 % (95 % bound 3/n). A quarter of a "
             "layer is what widths are usually chosen within.",
             where=worst.where,
-            aside=pass_ is seen.end,
+            aside=pass_ is seen.end or _ratio(seen)[0] > GROWS,  # then weights are the cause
         )
     return None
 
