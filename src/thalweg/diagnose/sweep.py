@@ -14,6 +14,7 @@ STEP = 10**0.5  # between neighbouring rates
 LOWEST, HIGHEST = 1e-7, 1e3
 IDLE = 0.1  # of the loss of a run that learns nothing
 LITTLE = 0.1  # of what the best rate gains on a constant answer: one that gains less has failed
+FAR = 3.0  # times the loss of a constant answer
 MOST = 13  # runs
 ASTRAY = 3  # strides that a bracket found by one seed may be moved by others
 LEAST = 6  # runs before time ends a search in which no rate has worked
@@ -56,7 +57,8 @@ def sweep(
     own, time = bench.task.recipe.lr, left()
     found: dict[float, float] = {}
     start, floor = _start(bench, seed, steps), bench.judge.floor_loss
-    nothing = min(start, floor) if floor == floor else start  # of a run that learns nothing
+    # of a run that learns nothing; from far above a constant answer every fall is progress
+    nothing = min(start, floor) if start < FAR * floor else start
 
     def run(lr: float) -> float:
         if lr not in found:
@@ -72,7 +74,8 @@ def sweep(
             break
         lower = (best <= down * 1.01 or idle) and down / STEP >= LOWEST
         higher = math.isfinite(found[up]) and up * STEP <= HIGHEST
-        stride = STEP**2 if idle else STEP  # where nothing works yet, far away
+        # far away where nothing moves yet; a rate that breaks off is near one that does not
+        stride = STEP**2 if idle and math.isfinite(found[best]) else STEP
         if higher and not (idle and lower and up * down > own * own * 1.01):  # else by turns
             up *= stride
             run(up)
