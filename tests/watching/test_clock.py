@@ -63,6 +63,8 @@ def test_the_first_look_is_paid_back_within_the_horizon(monkeypatch):
     assert len(run.looks) == 1
     run.train(HORIZON, 1e-3, own=0.05)
     assert run.looked / run.trained <= 0.05
+    run.train(HORIZON, 1e-3, own=0.05)
+    assert run.looked / run.trained <= 0.05
     assert len(run.looks) >= 3
 
 

@@ -19,7 +19,7 @@ LONG = 64.0  # looks are as nothing to a step so many times as long
 MOST = 64
 CREDIT = 2.0
 LEAST = 0.1  # of the budget stays for looks, however short steps are
-MARGIN = 0.8  # of the budget is planned: what is measured scatters
+MARGIN = 0.6  # of the budget is planned: what is measured scatters
 HORIZON = 20.0  # seconds of training within which the first look is paid back
 
 
