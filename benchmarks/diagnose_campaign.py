@@ -139,11 +139,6 @@ def harmful(row: dict[str, Any]) -> bool:
     return fault.always or row["faulty"] is None or row["faulty"] < ENOUGH * (row["twin"] or 0)
 
 
-def final(row: dict[str, Any]) -> float:
-    """The skill that is left to the user: of the cured task, or of his own where none was made."""
-    return row.get("cured", row["faulty"]) or 0.0
-
-
 def interval(hits: int, of: int) -> str:
     """Share in per cent with Wilson's 95 % interval."""
     if not of:
@@ -164,7 +159,7 @@ def report(rows: list[dict[str, Any]]) -> dict[str, Any]:
     alarms = [r for r in healthy if r.get("codes")]
     hopeless = {f.name for f in FAULTS if not f.curable}
     curable = [r for r in faulty if r["twin"] and r["fault"] not in hopeless]
-    cured = [r for r in curable if final(r) >= ENOUGH * r["twin"]]
+    cured = [r for r in curable if (r.get("cured") or 0) >= ENOUGH * r["twin"]]
     figures = {
         "faulty cases": len(faulty),
         "planted without harm": len(harmless),

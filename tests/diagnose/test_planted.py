@@ -36,7 +36,6 @@ def rows(campaign):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_most_planted_faults_are_found_by_name_and_no_healthy_training_is_warned_of(rows, campaign):
     faulty = [r for r in rows if r["fault"] and campaign.harmful(r)]
     found = [r for r in faulty if r.get("codes")]
