@@ -8,6 +8,7 @@ further product and a lack of symmetry shows at once.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -53,6 +54,7 @@ class Krylov:
         self._rows = torch.empty(width, self.p, device=op.device, dtype=op.dtype)
         self._H = torch.zeros(width, width, dtype=torch.float64)
         self._defect = 0.0
+        self._unit: float | None = None  # of all numbers here, chosen at the first product
         self._append(start.mT.to(op.device, op.dtype), None)
 
     @property
@@ -72,6 +74,7 @@ class Krylov:
         image = multiply(self.op, block[0] if b == 1 else block.mT.contiguous(), self.products)
         image = (image[None] if b == 1 else image.mT).contiguous()
         self.products += b
+        image = self._in_units(image)
         known = self._rows[: n + b]
         found = torch.zeros(n + b, b, dtype=torch.float64)
         for _ in range(2):  # twice is enough (Giraud, Langou, Rozložník 2005)
@@ -83,6 +86,20 @@ class Krylov:
         self._check(found, before)
         self.size = n + b
         self._append(image, float(self._H[: self.size, : self.size].norm(dim=0).max()))
+
+    def _in_units(self, image: Tensor) -> Tensor:
+        """The image, divided by a power of two where squares of its numbers would leave the type.
+
+        That is exact, and lets an operator of size 1e-200 be seen like one of size 1.
+        """
+        if self._unit is None:
+            size = float(image.abs().max())
+            if size == 0:
+                return image
+            exponent = math.frexp(size)[1] - 1
+            far = abs(exponent) > math.frexp(torch.finfo(self.op.dtype).max)[1] // 4
+            self._unit = 2.0**exponent if far else 1.0
+        return image if self._unit == 1.0 else image / self._unit
 
     def _check(self, found: Tensor, before: Tensor) -> None:
         n = self.size
@@ -153,7 +170,8 @@ class Krylov:
         defect = inner @ S - S * values
         outer = H[n : n + self.ready, :n] @ S
         residuals = (defect.square().sum(0) + outer.square().sum(0)).sqrt()
-        return Ritz(values, S, residuals)
+        unit = self._unit or 1.0
+        return Ritz(unit * values, S, unit * residuals)
 
     def vectors(self, coordinates: Tensor) -> Tensor:
         """Vectors ``(p, k)`` of coordinates ``(n, k)``, of unit length."""

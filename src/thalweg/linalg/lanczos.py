@@ -74,8 +74,7 @@ def eigenvalues(
     search goes on until a few steps of both change nothing; a block of b > 1 sees b copies anyway.
 
     Memory: ``p · basis`` numbers. By default as many as fit into 1 GiB, at least ``2 k + 8 block``;
-    beyond them the method restarts from the best Ritz vectors. Lengths are taken as they are, so
-    an operator whose entries' squares underflow (below 1e-146 in float64) is read as zero.
+    beyond them the method restarts from the best Ritz vectors.
 
     >>> from thalweg.linalg import DenseOperator
     >>> found = eigenvalues(DenseOperator(torch.diag(torch.arange(1.0, 101.0))), k=2, tol=1e-6)
@@ -184,7 +183,7 @@ def _errors(found: Ritz, chosen: Tensor) -> Tensor:
         gap = float(apart.min()) if len(apart) else 0.0
         near = bool((distance <= r[i]).any())  # a neighbour not yet told apart
         answers.append(
-            float(r[i]) if near or gap <= 0 else min(float(r[i]), float(r[i]) ** 2 / gap)
+            float(r[i]) if near or gap <= 0 else float(r[i]) * min(1.0, float(r[i]) / gap)
         )
     return torch.tensor(answers, dtype=torch.float64)
 
