@@ -69,6 +69,7 @@ METHODS: dict[str, dict[str, Callable[[Case, Batches], Times]]] = {
         "hessian-eigenthings": eigenthings("HessianOperator"),
         "thalweg graph": ours(hessian, "graph"),
         "thalweg split": ours(hessian, "split"),
+        "thalweg compiled": ours(hessian, "compiled"),
     },
     "ggn": {
         "torch.func": ggn_func,
@@ -76,12 +77,15 @@ METHODS: dict[str, dict[str, Callable[[Case, Batches], Times]]] = {
         "hessian-eigenthings": eigenthings("GGNOperator"),
         "thalweg graph": ours(ggn, "graph"),
         "thalweg split": ours(ggn, "split"),
+        "thalweg compiled": ours(ggn, "compiled"),
     },
 }
 BLOCKS = ("curvlinops", "thalweg split")  # those that multiply several vectors together
 
 
-def measure(name: str, kind: str, rounds: int, samples: int | None) -> dict[str, Any]:
+def measure(
+    name: str, kind: str, rounds: int, samples: int | None, compiled: bool
+) -> dict[str, Any]:
     problem = case(name, samples)
     g = torch.Generator().manual_seed(1)
     many = torch.randn(problem.p, BLOCK, generator=g)
@@ -92,6 +96,8 @@ def measure(name: str, kind: str, rounds: int, samples: int | None) -> dict[str,
     rows: dict[str, dict[str, Any]] = {"gradient": {"chunk": plain.size}}
     exact = None
     for method, make in METHODS[kind].items():
+        if method == "thalweg compiled" and not compiled:
+            continue
         key = method
         made: dict[int, Times] = {}
 
@@ -136,11 +142,14 @@ def main() -> None:
     parser.add_argument("--kind", choices=tuple(METHODS), nargs="*", default=list(METHODS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--samples", type=int, help="only the first so many")
+    parser.add_argument(
+        "--compiled", action="store_true", help="ours through torch.compile as well: minutes more"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.names:
         for kind in given.kind:
-            found = measure(name, kind, given.rounds, given.samples)
+            found = measure(name, kind, given.rounds, given.samples, given.compiled)
             keep("surface_products", **{f"{name} {kind}": found})
 
 

@@ -36,6 +36,7 @@ class CurvatureOperator(LinearOperator):
         self.problem, self.product = problem, product
         self._chunk, self._memory, self._asked = chunk, memory, engine
         self._engine: GraphEngine | SplitEngine | AutoEngine | None = None
+        self._expected = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -77,9 +78,16 @@ class CurvatureOperator(LinearOperator):
         if self._engine is None:
             symmetric(self.problem, self.product)
             self._engine = self._make()
+        if isinstance(self._engine, AutoEngine) and self._expected:
+            self._engine.expect(self._expected)
+            self._expected = 0
         rows = v.detach().reshape(self.layout.p, -1).mT.contiguous()
         found = self._engine.rows(rows)
         return found.mT.reshape(v.shape)
+
+    def expect(self, products: int) -> None:
+        """About so many are coming: what makes each of them cheaper is prepared if it pays."""
+        self._expected = products
 
     def of(self, problem: Problem) -> CurvatureOperator:
         """The same kind of matrix for another problem, such as one of fewer weights."""
@@ -89,7 +97,7 @@ class CurvatureOperator(LinearOperator):
 
     @property
     def engine(self) -> str:
-        """What answers products now: ``"graph"``, ``"split"`` or ``"recompute"``."""
+        """What answers now: ``"graph"``, ``"split"``, ``"compiled"`` or ``"recompute"``."""
         inner = self._engine.engine if isinstance(self._engine, AutoEngine) else self._engine
         if isinstance(inner, GraphEngine):
             return "graph" if inner.keep else "recompute"
@@ -105,12 +113,14 @@ class CurvatureOperator(LinearOperator):
         if self._asked == "auto":
             return AutoEngine(problem, product, self._chunk, self._memory)
         chunk = self._chunk or best_chunk(problem)
-        if self._asked == "split":
+        if self._asked in ("split", "compiled"):
             try:
-                return SplitEngine(problem, product, chunk, self._memory)
+                return SplitEngine(
+                    problem, product, chunk, self._memory, compiled=self._asked == "compiled"
+                )
             except Untraceable as error:
                 raise ValueError(
-                    f"engine='split' cannot be used here: {error}. Use engine='auto'."
+                    f"engine={self._asked!r} cannot be used here: {error}. Use engine='auto'."
                 ) from error
         return GraphEngine(problem, product, chunk, keep=self._asked == "graph")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from thalweg.curvature.problem import Options, Problem, open_problem
 from thalweg.task import Task
 
-ENGINES = ("auto", "graph", "split", "recompute")
+ENGINES = ("auto", "graph", "split", "compiled", "recompute")
 _SPEED = ("chunk", "memory", "engine")
 
 

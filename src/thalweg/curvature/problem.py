@@ -48,7 +48,9 @@ class Options(TypedDict, total=False):
         dtype: ``"float32"`` or ``"float64"``; default the model's, float32 for half precision.
         chunk: Samples at once; default: chosen.
         memory: Bytes that kept graphs and work space may take; default 2 GiB.
-        engine: ``"auto"`` (default), ``"graph"``, ``"split"`` or ``"recompute"``.
+        engine: ``"auto"`` (default), ``"graph"``, ``"split"``, ``"recompute"``, or ``"compiled"``:
+            ``"split"`` through ``torch.compile``, for very many products (it takes up to a minute
+            and a C++ compiler; its products are compared with ours before they are used).
     """
 
     model: nn.Module | None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from thalweg.curvature.rewriting import Untraceable
 from thalweg.curvature.tangent import Tangent, first_line
 
 AGREE = {torch.float32: 1e-3, torch.float64: 1e-8}  # of the norm of a product
+COMPILED = {torch.float32: 1e-4, torch.float64: 1e-9}  # ... as compiled
 VALUE = {torch.float32: 1e-4, torch.float64: 1e-9}
 SHAPES = 4  # kinds of chunks that are worth recording
 BLOCK = 8  # vectors at once
@@ -35,19 +37,31 @@ class SplitEngine:
         product: What is multiplied.
         chunk: Samples at once.
         memory: Bytes to keep; chunks beyond them are recomputed with every product.
+        compiled: Hand the tangent graphs to ``torch.compile``, and use what comes back where its
+            products agree with those of the graph on the first chunk of each shape: on some
+            networks (torch 2.13, CPU, convolutions in large chunks) they do not.
 
     Raises:
         Untraceable: The function cannot be recorded, or the record differs from it.
     """
 
-    name = "split"
+    name = "split"  # "compiled" where a compiled graph is in use
 
-    def __init__(self, problem: Problem, product: Product, chunk: int | None, memory: int) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        product: Product,
+        chunk: int | None,
+        memory: int,
+        compiled: bool = False,
+    ) -> None:
         self.problem, self.product, self.chunk, self.memory = problem, product, chunk, memory
+        self._compiled = compiled
         self.records: dict[Any, Tangent] = {}
         self.kept: list[tuple[Tangent, list[Any], float]] = []
         self.bytes = 0
         self.recomputed = 0  # chunks that did not fit
+        self.seconds = self.graph_seconds = 0.0  # of a product on the first chunk, and by a graph
         self._wide: bool | None = None
         self._prepare()
 
@@ -100,7 +114,7 @@ class SplitEngine:
                 raise Untraceable(f"{type(error).__name__}: {first_line(error)}") from error
         with problem.steady(index):
             graph = product.graph(problem.theta, batch)
-            want = [problem.layout.join(graph(w), problem.dtype, None) for w in (v, u)]
+            want, slow = _timed(graph, (v, u), problem)
         off = [math.inf]
         for thrift in (True, False):  # saving passes is worth no risk: else as it was recorded
             with problem.steady(index):
@@ -108,16 +122,43 @@ class SplitEngine:
             try:
                 kept, _ = self._keep(record, index, batch)
                 with _plain(problem):
-                    mine = [problem.layout.join(record(w, kept), problem.dtype, None)
-                            for w in (v, u, v)]  # fmt: skip
+                    mine, fast = _timed(lambda w: record(w, kept), (v, u, v), problem)  # noqa: B023
             except RuntimeError:
                 if not thrift:
                     raise
                 continue
             off = [_off(a, b) for a, b in zip(mine, (*want, want[0]), strict=True)]
             if max(off) <= AGREE[problem.dtype]:
+                if self._compiled:
+                    fast = min(fast, self._compile(record, kept, (v, u), mine))
+                if not self.records:
+                    self.seconds, self.graph_seconds = fast, slow
                 return record
         raise Untraceable(f"forward-mode and backward products differ by {max(off):.2g}")
+
+    def _compile(
+        self, record: Tangent, kept: list[Any], vectors: Iterable[Theta], want: list[Tensor]
+    ) -> float:
+        """Compile a record, where that works and agrees. Returns the seconds of a product."""
+        eager = record.lean
+        why = ""
+        try:
+            record.compile()
+            with _plain(self.problem):
+                found, _ = _timed(lambda w: record(w, kept), vectors, self.problem)
+                _, fast = _timed(lambda w: record(w, kept), vectors, self.problem)
+            off = max(_off(a, b) for a, b in zip(found, want, strict=False))
+            if off <= COMPILED[self.problem.dtype]:
+                self.name = "compiled"
+                return fast
+            why = f"its products are {off:.2g} off"
+        except Exception as error:  # no compiler, or one of its many own errors
+            lines = str(error).split("\n")[:2]  # the first often names the compiler alone
+            why = f"{type(error).__name__}: {' '.join(lines).strip()[:200]}"
+        record.lean = eager
+        self.problem.notes.append(f"torch.compile is not used here: {why}.")
+        warnings.warn(self.problem.notes[-1], stacklevel=2)
+        return math.inf
 
     def rows(self, v: Tensor) -> Tensor:
         """Each row of ``v (k, p)`` times the matrix: ``(k, p)``."""
@@ -179,6 +220,19 @@ class SplitEngine:
             except (RuntimeError, ValueError):  # an operation that cannot be batched
                 self._wide = False
         return self._wide
+
+
+def _timed(
+    product: Callable[[Theta], Theta], vectors: Iterable[Theta], problem: Problem
+) -> tuple[list[Tensor], float]:
+    """The products as vectors, and the least time of one."""
+    found, least = [], math.inf
+    for w in vectors:
+        start = clock(problem.device)
+        answer = product(w)
+        least = min(least, clock(problem.device) - start)
+        found.append(problem.layout.join(answer, problem.dtype, None))
+    return found, least
 
 
 def _off(a: Tensor, b: Tensor) -> float:

@@ -54,6 +54,10 @@ class ScaledOperator(LinearOperator):
         """That of the operator within."""
         return self.inner.device
 
+    def expect(self, products: int) -> None:
+        """One of the operator within for each."""
+        self.inner.expect(products)
+
     def apply(self, v: Tensor) -> Tensor:
         """``D (A (D v))``."""
         scale = self.scale if v.ndim == 1 else self.scale[:, None]
@@ -95,6 +99,10 @@ class ShiftedOperator(LinearOperator):
     def device(self) -> torch.device:
         """That of the operator within."""
         return self.inner.device
+
+    def expect(self, products: int) -> None:
+        """One of the operator within for each."""
+        self.inner.expect(products)
 
     def apply(self, v: Tensor) -> Tensor:
         """``A v + c v``."""

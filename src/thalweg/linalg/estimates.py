@@ -79,6 +79,7 @@ def trace(
         raise ValueError(f"rtol must be between 0 and 1, got {rtol!r}")
     if products >= p:
         return _exact(op, p)
+    op.expect(products)
     generator = torch.Generator().manual_seed(seed)
     third = products // 3
     known, basis, used = 0.0, None, 0
@@ -132,6 +133,7 @@ def diagonal(op: LinearOperator, *, products: int = 100, seed: int = 0) -> Estim
         raise ValueError(f"products must be at least 2, got {products}")
     if products >= p:
         return _exact_diagonal(op, p)
+    op.expect(products)
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(p, dtype=torch.float64, device=op.device)
     square_sum = torch.zeros_like(total)
@@ -155,6 +157,7 @@ def _exact(op: LinearOperator, p: int) -> Estimate:
 
 def _exact_diagonal(op: LinearOperator, p: int) -> Estimate:
     parts = []
+    op.expect(p)
     for first in range(0, p, AT_ONCE):
         places = torch.arange(first, min(first + AT_ONCE, p), device=op.device)
         unit = torch.zeros(p, len(places), dtype=op.dtype, device=op.device)

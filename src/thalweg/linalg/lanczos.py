@@ -115,6 +115,7 @@ def eigenvalues(
     generator = torch.Generator().manual_seed(seed + 1)
     space = Krylov(op, begin, capacity, generator)
     least, look, joined = min(p, LEAST + wanted - 1), 0, b > 1 or (k == 1 and tol >= SURE)
+    op.expect(min(p, most, 2 * (LEAST + wanted)))  # about what it takes
     norm = 0.0
     while True:
         space.grow()

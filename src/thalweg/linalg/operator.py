@@ -45,6 +45,13 @@ class LinearOperator(ABC):
     def adjoint(self) -> LinearOperator:
         """The transposed map: ``⟨A v, u⟩ = ⟨v, Aᵀ u⟩``."""
 
+    def expect(self, products: int) -> None:  # noqa: B027 - most have nothing to prepare
+        """About so many products will be asked for next: a hint, by which to prepare, or not.
+
+        Args:
+            products: With single vectors; those of a block count each.
+        """
+
     def __matmul__(self, v: Tensor) -> Tensor:
         """``op @ v``, with a check of the shape.
 

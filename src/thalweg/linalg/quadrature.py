@@ -60,6 +60,7 @@ def spectral_density(
     start = sphere(p, probes, seed, op)
     found: list[Jacobi] = []
     total = probes * steps
+    op.expect(total)
     for first in range(0, probes, width):
         block = start[:, first : first + width]
         done = first * steps
