@@ -67,25 +67,30 @@ class Krylov:
         """Whether the whole space is spanned."""
         return self.ready == 0
 
-    def grow(self) -> None:
-        """Multiply the waiting block, and find the next one."""
+    def grow(self, newest: bool = False) -> None:
+        """Multiply the waiting block, or only its newest vector, and find what follows."""
         n, b = self.size, self.ready
-        block = self._rows[n : n + b]
-        image = multiply(self.op, block[0] if b == 1 else block.mT.contiguous(), self.products)
-        image = (image[None] if b == 1 else image.mT).contiguous()
-        self.products += b
+        m = 1 if newest else b
+        if newest:  # to the front: what was multiplied stands before what waits
+            for store in (self._rows, self._H):
+                store[[n, n + b - 1]] = store[[n + b - 1, n]]
+        block = self._rows[n : n + m]
+        image = multiply(self.op, block[0] if m == 1 else block.mT.contiguous(), self.products)
+        image = (image[None] if m == 1 else image.mT).contiguous()
+        self.products += m
         image = self._in_units(image)
         known = self._rows[: n + b]
-        found = torch.zeros(n + b, b, dtype=torch.float64)
+        found = torch.zeros(n + b, m, dtype=torch.float64)
         for _ in range(2):  # twice is enough (Giraud, Langou, Rozložník 2005)
             coefficients = known @ image.mT
             image = image - coefficients.mT @ known
             found += coefficients.double().cpu()
-        before = self._H[n : n + b, :n].clone()
-        self._H[: n + b, n : n + b] = found
-        self._check(found, before)
-        self.size = n + b
-        self._append(image, float(self._H[: self.size, : self.size].norm(dim=0).max()))
+        before = self._H[n : n + m, :n].clone()
+        self._H[: n + b, n : n + m] = found
+        self._check(found[: n + m], before)
+        self.size = n + m
+        scale = float(self._H[: self.size, : self.size].norm(dim=0).max())
+        self._append(image, scale, b - m)
 
     def _in_units(self, image: Tensor) -> Tensor:
         """The image, divided by a power of two where squares of its numbers would leave the type.
@@ -113,16 +118,20 @@ class Krylov:
             norm = float(torch.linalg.vector_norm(self._H[:known, :known], dim=0).max())
             refuse_asymmetric(self._defect, norm, self.op.dtype)
 
-    def _append(self, rows: Tensor, scale: float | None) -> None:
-        """Orthonormalise ``rows`` against the basis and each other; note what they were made of."""
+    def _append(self, rows: Tensor, scale: float | None, parked: int = 0) -> None:
+        """Orthonormalise ``rows`` against the basis and each other; note what they were made of.
+
+        They stand behind ``parked`` vectors that wait already.
+        """
         n = self.size
-        wanted = min(len(rows), self.p - n)
+        first = n + parked
+        wanted = min(len(rows), self.p - first)
         kept = 0
         coupling = torch.zeros(len(rows), len(rows), dtype=torch.float64)
         for i, row in enumerate(rows):
             length = float(row.norm())
             if kept:
-                mates = self._rows[n : n + kept]
+                mates = self._rows[first : first + kept]
                 for _ in range(2):
                     c = mates @ row
                     row = row - c @ mates
@@ -130,19 +139,19 @@ class Krylov:
             left = float(row.norm())
             floor = LOST[self.op.dtype] * (length if scale is None else max(scale, length))
             if kept < wanted and left > floor:
-                row = self._clean(row / left, n + kept)
+                row = self._clean(row / left, first + kept)
                 coupling[kept, i] = left
-                self._rows[n + kept] = row
+                self._rows[first + kept] = row
                 kept += 1
         if scale is not None:
-            self._H[n : n + kept, n - self._last : n] = coupling[:kept]
+            self._H[first : first + kept, n - len(rows) : n] = coupling[:kept]
         while kept < wanted:  # an invariant space: go on from a new direction, coupled to nothing
-            fresh = self._random(n + kept)
+            fresh = self._random(first + kept)
             if fresh is None:
                 break
-            self._rows[n + kept] = fresh
+            self._rows[first + kept] = fresh
             kept += 1
-        self.ready = self._last = kept
+        self.ready = parked + kept
 
     def _clean(self, row: Tensor, known: int) -> Tensor:
         """Remove what rounding let in of the basis, which matters where little was left."""
@@ -191,7 +200,6 @@ class Krylov:
         if fresh is not None:
             self._rows[known] = fresh
             self.ready += 1
-            self._last = self.ready
 
     def restart(self, coordinates: Tensor) -> None:
         """Keep only the space of these coordinates ``(n, k)`` and the waiting block.

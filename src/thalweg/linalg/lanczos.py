@@ -18,7 +18,7 @@ BASIS_BYTES = 2**30  # the basis may take this much before the method restarts
 FLOOR = 1e-3  # relative to ‖A‖: eigenvalues smaller than this are found to tol * FLOOR * ‖A‖
 MIX = 0.05  # of a random vector in a given start, so that it can leave an eigenvector
 LEAST = 5  # products before an answer is believed
-CONFIRM = 5  # steps, or an eighth of all, of a vector that looks for what the first did not see
+CONFIRM = 8  # steps, or a sixth of all, of a vector that looks for what the first did not see
 SURE = 1e-4  # tolerance below which a single value is confirmed like that as well
 
 
@@ -71,7 +71,7 @@ def eigenvalues(
     rounding; that none *between* or *beyond* them was missed is likely: a random start sees every
     direction, some of them faintly, and one copy of a multiple eigenvalue only. So where the block
     is 1 and ``k > 1`` or ``tol < 1e-4``, a second random vector joins after convergence, and the
-    search goes on until a few steps of both change nothing; a block of b > 1 sees b copies anyway.
+    search goes on until a few steps of it change nothing; a block of b > 1 sees b copies anyway.
 
     Memory: ``p · basis`` numbers. By default as many as fit into 1 GiB, at least ``2 k + 8 block``;
     beyond them the method restarts from the best Ritz vectors.
@@ -116,9 +116,9 @@ def eigenvalues(
     space = Krylov(op, begin, capacity, generator)
     least, look, joined = min(p, LEAST + wanted - 1), 0, b > 1 or (k == 1 and tol >= SURE)
     op.expect(min(p, most, 2 * (LEAST + wanted)))  # about what it takes
-    norm = 0.0
+    norm, confirmed = 0.0, 0  # up to this size only the second vector's space grows
     while True:
-        space.grow()
+        space.grow(newest=space.size < confirmed)
         ends_here = space.exhausted or space.full or space.products >= most
         if space.size < look and not ends_here:
             continue
@@ -134,8 +134,8 @@ def eigenvalues(
             progress(space.products, _worst(errors, scale) * tol)
         if done and not joined and not space.exhausted:
             joined = True
-            least = look = min(p, space.size + 2 * max(CONFIRM, space.size // 8))
             space.widen()
+            least = look = confirmed = min(p, space.size + max(CONFIRM, space.size // 6))
         elif (done and space.size >= least) or space.exhausted:
             done = len(chosen) >= wanted
             break
@@ -143,8 +143,8 @@ def eigenvalues(
             break
         if space.full:
             kept = _keep(found.values, which, wanted, capacity, space.ready)
-            least -= max(0, space.size - len(kept))
-            look = 0
+            lost = max(0, space.size - len(kept))
+            least, confirmed, look = least - lost, confirmed - lost, 0
             space.restart(found.coordinates[:, kept])
     noise = LOST[op.dtype] * norm  # what rounding may hide
     return Eigenpairs(
