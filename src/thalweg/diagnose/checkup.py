@@ -75,7 +75,8 @@ def checkup(
         cured = None
         if cure:
             more = seconds  # as much again: the cured copy is looked at in its turn
-            cured, hidden = together(seen, findings, _left(time.monotonic(), more), tell)
+            until = _left(time.monotonic(), more)
+            cured, hidden = together(seen, findings, until, tell, evaluations)
             findings += hidden
         found = _record(seen, findings, cleared, cured, notes, begun)
         return dataclasses.replace(found, source=task_source(task))

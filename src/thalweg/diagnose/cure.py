@@ -13,6 +13,7 @@ from thalweg.records_diagnosis import Cured, Finding, Step, Trial
 
 ROUNDS = 3
 REASON = 4.0  # seconds below which no further look is begun
+FIRST = 0.6  # of the time that is left, for the first of two looks
 
 
 def together(
@@ -20,6 +21,7 @@ def together(
     findings: list[Finding],
     left: Callable[[], float],
     tell: Callable[[str], None],
+    evaluations: int | None = None,
 ) -> tuple[Cured | None, list[Finding]]:
     """Cure the first finding that none betters, then what the cured copy shows in its turn.
 
@@ -28,6 +30,7 @@ def together(
         findings: In order.
         left: Seconds left.
         tell: Told what is being done.
+        evaluations: Gradients of each run of the cured copy; None: by the seconds.
 
     Returns:
         The steps that were kept with the paired comparison to the task as it is (None where no
@@ -42,11 +45,12 @@ def together(
     kept = best.steps
     kept, best = _beside(seen, findings, kept, best, left, tell)
     hidden: list[Finding] = []
-    for _ in range(ROUNDS - 1):
+    for further in reversed(range(ROUNDS - 1)):
         if left() < REASON:
             break
         tell("looking at the cured copy")
-        found = _again(seen, kept, left, tell)
+        spare = (1 - FIRST) * left() if further else 0.0
+        found = _again(seen, kept, lambda s=spare: left() - s, tell, evaluations)
         new = next((f for f in found if f.trial is not None and limits(f.trial)), None)
         if new is None or new.trial is None:
             break
@@ -113,7 +117,7 @@ def _beside(
 
 def _again(
     seen: Observation, kept: tuple[Step, ...], left: Callable[[], float],
-    tell: Callable[[str], None],
+    tell: Callable[[str], None], evaluations: int | None,
 ) -> list[Finding]:  # fmt: skip
     """A diagnosis of the cured copy."""
     from thalweg.diagnose.verdicts import verdicts
@@ -122,7 +126,7 @@ def _again(
         bench = Bench(changed(seen.bench.task, kept), seen.bench.risk.device, seen.bench.seed,
                       like=seen.bench)  # fmt: skip
         copy = static(bench)
-        moving(copy, max(REASON, left() / 2), tell)
+        moving(copy, max(REASON, left() / 2), tell, evaluations)
         return verdicts(copy, left, tell)[0]
     except (ValueError, TypeError, RuntimeError):
         return []

@@ -28,7 +28,7 @@ class Sweep:
     losses: tuple[float, ...]  # mean of the last quarter; inf where it failed
     start: float  # loss at the initial weights
     steps: int
-    best: float  # the rate of the lowest loss
+    best: float  # the rate of the lowest loss, of those below the failing one
     failing: float  # smallest rate above the best that hardly learns, to a factor 1.25; NaN: none
 
     def loss_at(self, rate: float) -> float:
@@ -87,7 +87,8 @@ def sweep(
 
     def learns_mostly(lr: float) -> bool:
         """By most of three seeds, where half of the time is left; else by the first."""
-        best, votes = min(found.values()), [learns(run(lr), nothing, min(found.values()))]
+        best = min([run(lr), *found.values()])
+        votes = [learns(run(lr), nothing, best)]
         while left() > time / 2 and max(votes.count(True), votes.count(False)) < 2:
             loss = _final(bench, lr, steps, seed + len(votes), start)
             votes.append(learns(loss, nothing, best))
@@ -95,7 +96,8 @@ def sweep(
 
     failing = _failing(found, nothing, learns_mostly, left, bisect)
     rates = tuple(sorted(found))
-    best = min(rates, key=lambda lr: found[lr])
+    # where one seed worked and most fail, the rate is not the best one
+    best = min([lr for lr in rates if not lr >= failing] or rates, key=lambda lr: found[lr])
     return Sweep(rates, tuple(found[lr] for lr in rates), start, steps, best, failing)
 
 

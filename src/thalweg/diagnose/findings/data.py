@@ -68,7 +68,7 @@ def input_scale(seen: Observation) -> Suspicion | None:
     square, share, spread = moments
     said = {
         "second moment": f"The mean square of {what} is {square:.3g} (standard: 1).",
-        "offset": f"{what[0].upper()}{what[1:]} lies off centre: squared mean over variance is "
+        "offset": f"The centre of {what} is far from zero: squared mean over variance is "
         f"{share:.3g}.",
         "spread of variances": f"Variances of {what} differ by a factor {spread:.3g}.",
     }[worst]
