@@ -16,7 +16,7 @@ from thalweg.curvature.rewriting import Untraceable
 from thalweg.curvature.split import SplitEngine, clock
 
 PATIENCE = 0.5  # seconds of products before a record is worth trying, at least
-TRACE = 0.02  # seconds that recording takes for every tensor that the graph saves
+TRACE = 0.01  # seconds that recording takes for every tensor that the graph saves
 NEAR = 1.1  # the largest chunk within this of the fastest
 WORSE = 1.3  # a chunk this much slower is too large, and so are all larger ones
 SMALL = 64  # samples below which chunks are not looked for

@@ -49,7 +49,7 @@ class Untraceable(RuntimeError):
     """A function that cannot be recorded faithfully, with the reason."""
 
 
-def simplify(graph: fx.Graph) -> None:
+def simplify(graph: fx.Graph, device: torch.device) -> None:
     """Drop no-ops, repeated operations, products with zero and sums with zero."""
     zero: set[fx.Node] = set()
     seen: dict[Any, fx.Node] = {}
@@ -79,7 +79,7 @@ def simplify(graph: fx.Graph) -> None:
             continue
         _merge(node, seen)
     for node in zero:
-        _as_zeros(graph, node)
+        _as_zeros(graph, node, device)
     graph.eliminate_dead_code()
 
 
@@ -98,13 +98,12 @@ def _dense(node: fx.Node, source: fx.Node) -> bool:
     return one.memory_format is torch.contiguous_format
 
 
-def _as_zeros(graph: fx.Graph, node: fx.Node) -> None:
+def _as_zeros(graph: fx.Graph, node: fx.Node, device: torch.device) -> None:
     """A product with zero becomes zeros of its shape."""
     meta = node.meta.get("val")
     if not isinstance(meta, Tensor) or node.target in ZEROS:
         return
     with graph.inserting_before(node):
-        device = meta.device
         made = graph.call_function(
             aten.zeros.default, (list(meta.shape),), {"dtype": meta.dtype, "device": device}
         )

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.fx.experimental import proxy_tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
@@ -72,12 +74,12 @@ class Tangent:
             return [value, *answer]
 
         try:
-            with PlainLosses():
+            with PlainLosses(), _plain_shapes():
                 graph = make_fx(flat, tracing_mode="real")(list(v), tensors)
         except Exception as error:
             raise Untraceable(f"{type(error).__name__}: {first_line(error)}") from error
         without_changes(graph.graph)
-        simplify(graph.graph)
+        simplify(graph.graph, v[0].device)
         if thrift:
             gather(graph.graph, len(v))
         self.primal, self.linear = _split(graph, len(v))
@@ -112,6 +114,31 @@ class Tangent:
         """The same, in a form that ``vmap`` can take over vectors."""
         with torch.no_grad():
             return tuple(self.linear(*v, *kept))
+
+
+_full_shapes: Any = getattr(proxy_tensor, "extract_val", None)
+
+
+def _shape(value: Any, *args: Any, **options: Any) -> Any:
+    if type(value) is Tensor and value.layout is torch.strided:
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    return _full_shapes(value, *args, **options)
+
+
+@contextmanager
+def _plain_shapes() -> Iterator[None]:
+    """Note shapes of recorded values without a fake-tensor mode for each: twice as fast.
+
+    torch 2.13 makes one for every real tensor. Where its function is gone, nothing is changed.
+    """
+    if _full_shapes is None:
+        yield
+        return
+    proxy_tensor.extract_val = _shape
+    try:
+        yield
+    finally:
+        proxy_tensor.extract_val = _full_shapes
 
 
 def _split(whole: fx.GraphModule, vectors: int) -> tuple[fx.GraphModule, fx.GraphModule]:
