@@ -151,6 +151,12 @@ BENCHES = (
         "one Hessian or Gauss-Newton product, in gradients",
     ),
     Bench(
+        "surface-memory",
+        "surface_memory.py lenet",
+        30,
+        "peak memory of Hessian products beside a gradient's",
+    ),
+    Bench(
         "surface-lanczos",
         "surface_lanczos.py lenet --rounds 1",
         200,

@@ -115,6 +115,7 @@ class SplitEngine:
         with problem.steady(index):
             graph = product.graph(problem.theta, batch)
             want, slow = _timed(graph, (v, u), problem)
+            del graph  # memory, before recording takes its own
         off = [math.inf]
         for thrift in (True, False):  # saving passes is worth no risk: else as it was recorded
             with problem.steady(index):

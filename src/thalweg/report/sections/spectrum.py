@@ -145,6 +145,8 @@ def directions(at: CriticalPoint) -> str:
     if at.method == "dense":
         return f"{count(at.index)} {of}"
     low, high = max(1, math.floor(at.index_low)), math.ceil(at.index_high)
+    if high > 2 * low:  # most of them are near zero: their signs are not known
+        return f"Between {count(low)} and {count(high)} {of}"
     middle = min(max(round(at.index), low), high)
     return f"About {count(middle)} ({count(low)} to {count(high)}) {of}"
 
