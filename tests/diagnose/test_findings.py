@@ -165,6 +165,18 @@ def test_a_loss_with_the_wrong_sign_is_a_certain_fault(make_task):
     assert diagnose(task, evaluations=40).codes[0] == "loss-mismatch"
 
 
+def test_statistics_that_no_run_can_bring_up_to_date_are_a_certain_fault(make_task, parts):
+    def told(momentum):
+        model = parts["net"](norm=lambda: nn.BatchNorm1d(32, momentum=momentum))
+        found = diagnose(make_task(model), evaluations=12)
+        return [f for f in found.findings if f.code == "norm-misuse"]
+
+    (stale,) = told(1e-5)  # a trial of twelve gradients cannot show what is lost in the end
+    assert "would still be to 100% what they were" in stale.message
+    assert stale.evidence["share of the initial statistics at the end"] > 0.99
+    assert not told(0.1)
+
+
 def test_one_class_only_is_said_clearly(make_task, digits):
     (x, y), (xv, yv) = digits
     task = make_task(train=(x, torch.zeros_like(y)), held_out=(xv, torch.zeros_like(yv)))

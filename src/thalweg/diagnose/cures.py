@@ -18,7 +18,7 @@ from thalweg.risk import tree
 from thalweg.task import Task
 
 CORRECTIONS = frozenset({
-    "attached", "batch_first", "dropout_in_training_only", "finite_samples",
+    "attached", "batch_first", "batch_statistics", "dropout_in_training_only", "finite_samples",
     "logits_of_probabilities", "matched_shapes", "normalised_scores", "probabilities_as_such",
     "shuffled", "without_output_activation",
 })  # fmt: skip

@@ -11,6 +11,7 @@ from thalweg.diagnose.suspect import Suspicion, step
 from thalweg.records_diagnosis import Step
 
 MODES = 0.1  # of the loss of a constant answer
+STALE = 0.5  # of the initial statistics left after the whole recipe: no run can be long enough
 FEW = 8  # samples that statistics are taken over
 
 
@@ -51,11 +52,17 @@ def norm_misuse(seen: Observation) -> Suspicion | None:
             where=where,
             evidence={"batch size": float(size)},
         )
+    steps = seen.bench.gradients(seen.recipe.epochs)
+    stale = max(((1 - m.momentum) ** steps for m in norms if m.momentum is not None), default=0.0)
+    old = (
+        f" After all of the recipe's {steps} gradients the stored ones would still be to "
+        f"{stale:.0%} what they were before the first."
+    )
     return Suspicion(
         "norm-misuse",
         "Batch normalisation answers differently when evaluated",
         f"With statistics of the batch the held-out loss is {train:.4g}, with the stored ones "
-        f"{held:.4g}.",
+        f"{held:.4g}." + old * (stale > STALE),
         "Use larger batches or another normalisation, and let stored statistics follow the data.",
         tuple(cures),
         measured=gap,
@@ -63,5 +70,6 @@ def norm_misuse(seen: Observation) -> Suspicion | None:
         derivation="Difference over the loss of a constant answer: a tenth of all there is to gain "
         "is lost by changing the mode.",
         where=where,
-        evidence={"batch size": float(size)},
+        evidence={"batch size": float(size), "share of the initial statistics at the end": stale},
+        plain=stale > STALE,
     )
