@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,15 +15,18 @@ from torch import Tensor, nn
 from thalweg.claims.base import Outcome, Setting, Target, claim
 from thalweg.claims.curves import curve
 from thalweg.curvature import hessian
+from thalweg.curvature.matrix import CurvatureOperator
 from thalweg.curvature.surfaces import surface
 from thalweg.linalg import eigenvalues, spectral_density
 from thalweg.linalg.density import Density
 from thalweg.models.small_lenet import SmallLeNet
 from thalweg.records_claims import Chart
-from thalweg.task import load_task
+from thalweg.task import Task, load_task
 
 ZERO = 1e-4  # curvatures below it in size count as zero, as published
 BATCH, EPOCHS = 32, 50
+PUBLISHED_ERROR = 0.0245  # below it an error rounds to the published 2.4 % or less
+ADAM = 1e-3  # torch's default
 SAMPLES = 4096  # that the Hessian is a mean over: 128 batches of 32
 RECIPE = (
     "Recipe of the released script: averaged-momentum SGD on the summed loss, batches of 32, rate "
@@ -62,7 +67,7 @@ def hessian_spectrum_reduced(setting: Setting) -> Outcome:
     x, y = source.train
     steps, n = (None, SAMPLES) if setting.full else (1000, 128)
     net = SmallLeNet((5, 10), 32, 14) if setting.full else SmallLeNet((2, 5), 12, 14)
-    model = _trained(net, x, y, steps, setting)
+    model, _ = _trained(net, x, y, steps, setting)
     setting.progress("the whole Hessian")
     at = surface(model, F.cross_entropy, (x[:n], y[:n]), dtype="float64")
     values = torch.linalg.eigvalsh(at.dense_hessian())
@@ -99,39 +104,98 @@ def hessian_spectrum_reduced(setting: Setting) -> Outcome:
     )
 
 
+_PUBLISHED = (
+    Target("share of curvatures below 1e-4 in size", 0.94, 0.04, source="[D] [P]"),
+    Target("log10 of the largest curvature over 40", 0.0, math.log10(3), source="[D] [P]"),
+    Target("most negative curvature", -0.46, 1.54, source="[D] [P]"),
+    Target("most negative curvature, on the negative side", 0.0, 0.0, "at most", source="[D] [P]"),
+    Target("size of the most negative curvature over the largest", 0.1, 0.0, "at most",
+           source="[D] [P]"),
+    Target("test error", 2.4, relation="reported", unit="%", source="[P]"),
+    Target("epochs", relation="reported"),
+)  # fmt: skip
+
+
 @claim(
     name="hessian-spectrum",
     title="Most curvatures of a trained network are zero",
     decks=("D1",),
     section="curvature#k2",
     says=(
-        "About 94 % of the curvatures of the small LeNet on MNIST are below 1e-4 in size; the "
-        "positive tail reaches 40, the negative one -0.46."
+        "About 94 % of the curvatures of the small LeNet on MNIST, whose test error is 2.4 %, are "
+        "below 1e-4 in size; the positive tail reaches 40, the negative one -0.46."
     ),
     targets=(
-        Target("share of curvatures below 1e-4 in size", 0.94, 0.04, source="[D] [P]"),
-        Target("log10 of the largest curvature over 40", 0.0, math.log10(3), source="[D] [P]"),
-        Target("most negative curvature", -0.46, 1.54, source="[D] [P]"),
-        Target("most negative curvature, on the negative side", 0.0, 0.0, "at most",
-               source="[D] [P]"),
-        Target("size of the most negative curvature over the largest", 0.1, 0.0, "at most",
-               source="[D] [P]"),
-        Target("test error", 2.4, relation="reported", unit="%", source="[P]"),
+        *_PUBLISHED,
+        Target("largest curvature, trained by Adam", relation="reported"),
+        Target("most negative curvature, trained by Adam", relation="reported"),
+        Target("test error, trained by Adam", 2.4, relation="reported", unit="%", source="[P]"),
     ),
-    seconds=2400,
+    seconds=1700,
+    full_seconds=4800,
     needs=("mnist",),
-)  # fmt: skip
+)
 def hessian_spectrum(setting: Setting) -> Outcome:
-    """The 47,658 weights on 28x28, 50 epochs; 10 probes of 200 steps over 4,096 samples."""
+    """The 47,658 weights on 28x28 where they err as often as published, over 4,096 samples.
+
+    Three probes of 200 steps, ten with ``full``. Both recipes, to the first eighth of an epoch
+    after which the test error rounds to 2.4 % or less; by Adam the ends of the spectrum only.
+    """
     task = load_task("mnist-small-lenet", data=setting.data)
-    x, y = task.train
-    model = _trained(SmallLeNet(), x, y, None, setting)
-    op = hessian(model, F.cross_entropy, (x[:SAMPLES], y[:SAMPLES]), dtype="float64")
-    setting.progress("both ends of the spectrum")
-    found = eigenvalues(op, which="both", tol=1e-3, seed=setting.seed)
-    high, low = (float(v) for v in found.values)
-    setting.progress("ten probes of 200 steps")
-    density = spectral_density(op, probes=10, steps=200, seed=setting.seed)
+
+    def enough(model: SmallLeNet) -> bool:
+        return _error(model, *task.test) < PUBLISHED_ERROR
+
+    model, epochs = _trained(SmallLeNet(), *task.train, None, setting, until=enough)
+    found = _whole(setting, model, task, 10 if setting.full else 3)
+    other, _ = _trained(SmallLeNet(), *task.train, None, setting, until=enough, adam=True)
+    high, low = _ends(setting, other, task)
+    return replace(
+        found,
+        values={
+            **found.values,
+            "epochs": epochs,
+            "largest curvature, trained by Adam": high,
+            "most negative curvature, trained by Adam": low,
+            "test error, trained by Adam": 100 * _error(other, *task.test),
+        },
+        notes=(
+            *found.notes,
+            "Training on makes all of it smaller, as the loss falls: see "
+            "hessian-spectrum-at-the-end.",
+            f"Adam, as the paper's text has it, at rate {ADAM}, which it does not name.",
+        ),
+    )
+
+
+@claim(
+    name="hessian-spectrum-at-the-end",
+    title="Most curvatures are zero, at the end of the released script",
+    decks=("D1",),
+    section="curvature#k2",
+    says=(
+        "The same spectrum after the 50 epochs of the released script, far beyond the published "
+        "test error."
+    ),
+    targets=_PUBLISHED,
+    seconds=1900,
+    full_seconds=5000,
+    needs=("mnist",),
+)
+def hessian_spectrum_at_the_end(setting: Setting) -> Outcome:
+    """As ``hessian-spectrum``, after all 50 epochs."""
+    task = load_task("mnist-small-lenet", data=setting.data)
+    model, epochs = _trained(SmallLeNet(), *task.train, None, setting)
+    found = _whole(setting, model, task, 10 if setting.full else 3)
+    return replace(found, values={**found.values, "epochs": epochs})
+
+
+def _whole(setting: Setting, model: SmallLeNet, task: Task, probes: int) -> Outcome:
+    """Ends and density of the Hessian over 4,096 samples, beside what was published."""
+    op = _hessian(model, task)
+    high, low = _ends(setting, model, task)
+    setting.progress(f"{probes} probes of 200 steps")
+    density = spectral_density(op, probes=probes, steps=200, seed=setting.seed)
     near, stderr = density.mean(lambda v: (v.abs() < ZERO).double())
     below, above = density.fraction_within(ZERO)
     return Outcome(
@@ -146,11 +210,24 @@ def hessian_spectrum(setting: Setting) -> Outcome:
         charts=(_density_chart(density),),
         notes=(
             RECIPE,
-            f"Trained on {len(x):,} images. The share is {near:.4f} ± {stderr:.4f} by the weights "
-            f"of the quadrature; for certain it lies between {below:.3f} and {above:.3f}.",
+            f"Trained on {len(task.train[0]):,} images. The share is {near:.4f} ± {stderr:.4f} by "
+            f"the weights of the quadrature ({probes} probes); for certain it lies between "
+            f"{below:.3f} and {above:.3f}.",
             f"Largest curvature {high:.3f}, most negative {low:.4f}.",
         ),
     )
+
+
+def _hessian(model: SmallLeNet, task: Task) -> CurvatureOperator:
+    x, y = task.train
+    return hessian(model, F.cross_entropy, (x[:SAMPLES], y[:SAMPLES]), dtype="float64")
+
+
+def _ends(setting: Setting, model: SmallLeNet, task: Task) -> tuple[float, float]:
+    setting.progress("both ends of the spectrum")
+    found = eigenvalues(_hessian(model, task), which="both", tol=1e-3, seed=setting.seed)
+    high, low = (float(v) for v in found.values)
+    return high, low
 
 
 class _Data(NamedTuple):
@@ -173,27 +250,39 @@ def _small_data(setting: Setting) -> _Data:
 
 
 def _trained(
-    model: SmallLeNet, x: Tensor, y: Tensor, steps: int | None, setting: Setting
-) -> SmallLeNet:
-    """The recipe: v ← 0.9 v - 0.1 g on the summed loss at 0.001 is torch's at 0.0032."""
+    model: SmallLeNet, x: Tensor, y: Tensor, steps: int | None, setting: Setting, *,
+    until: Callable[[SmallLeNet], bool] | None = None, adam: bool = False,
+) -> tuple[SmallLeNet, float]:  # fmt: skip
+    """The recipe: v ← 0.9 v - 0.1 g on the summed loss at 0.001 is torch's at 0.0032.
+
+    Ends early where ``until`` is true, asked eight times an epoch. Also the epochs it took.
+    """
     generator = torch.Generator().manual_seed(setting.seed)
     for p in model.parameters():
         nn.init.normal_(p, 0, 0.1, generator=generator)
-    rate = 1e-3 * 0.1 * BATCH
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    rate = ADAM if adam else 1e-3 * 0.1 * BATCH
+    optimizer: torch.optim.Optimizer = (
+        torch.optim.Adam(model.parameters(), lr=rate)
+        if adam
+        else torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    )
     per_epoch = len(x) // BATCH
     order = torch.empty(0, dtype=torch.long)
-    for step in range(per_epoch * EPOCHS if steps is None else steps):
+    most = per_epoch * EPOCHS if steps is None else steps
+    for step in range(most):
         epoch, place = divmod(step, per_epoch)
+        if until is not None and step and step % (per_epoch // 8) == 0 and until(model):
+            return model, step / per_epoch
         if place == 0:
             order = torch.randperm(len(x), generator=generator)
-            optimizer.param_groups[0]["lr"] = rate * 0.98**epoch
+            if not adam:
+                optimizer.param_groups[0]["lr"] = rate * 0.98**epoch
             setting.progress(f"epoch {epoch + 1}")
         batch = order[place * BATCH : (place + 1) * BATCH]
         optimizer.zero_grad()
         F.cross_entropy(model(x[batch]), y[batch]).backward()
         optimizer.step()
-    return model
+    return model, most / per_epoch
 
 
 @torch.no_grad()

@@ -84,6 +84,12 @@ CURVATURE = (
         "curvature#k2",
     ),
     Member(
+        "hessian-spectrum-at-the-end",
+        "thalweg.claims.spectrum:hessian_spectrum_at_the_end",
+        "Most curvatures are zero, at the end of the released script",
+        "curvature#k2",
+    ),
+    Member(
         "mnistfc-width",
         "thalweg.claims.spectrum:mnistfc_width",
         "The fully connected network has 64 hidden units",
