@@ -26,7 +26,7 @@ VERDICTS = {
     "hessian-spectrum-reduced": "reduced",
     "mnistfc-width": "corrected",
 }
-SLOW = {"hessian-spectrum"}  # an hour of one core, on MNIST
+SLOW = {"hessian-spectrum", "hessian-spectrum-at-the-end"}  # half an hour of one core, on MNIST
 MODULES = (curvature, saddles, hyperbola, depth, weight_paths, spectrum)
 
 
@@ -50,12 +50,35 @@ def test_one_number_beyond_its_tolerance_is_not_reproduced(name, judged, verdict
 
 
 def test_the_whole_spectrum_needs_mnist_and_is_not_quick() -> None:
-    lecture = CLAIMS.load("hessian-spectrum")
-    assert not lecture.quick
-    with pytest.raises(FileNotFoundError, match="mnist"):
-        lecture.run(Setting())
+    for name in sorted(SLOW):
+        lecture = CLAIMS.load(name)
+        assert not lecture.quick
+        with pytest.raises(FileNotFoundError, match="mnist"):
+            lecture.run(Setting())
     with pytest.raises(FileNotFoundError, match="mnist"):
         CLAIMS.load("hessian-spectrum-reduced").run(Setting(full=True))
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_training_ends_where_it_is_told_and_walks_the_same_way_up_to_there(adam) -> None:
+    x = torch.randn(512, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(512) % 10
+    asked = []
+
+    def enough(model):
+        asked.append([p.detach().clone() for p in model.parameters()])
+        return len(asked) == 11
+
+    def train(steps, until=None):
+        net = spectrum.SmallLeNet((2, 5), 12, 14)
+        return spectrum._trained(net, x, y, steps, Setting(), until=until, adam=adam)
+
+    model, epochs = train(None, enough)
+    assert epochs == 11 * 2 / 16  # sixteen steps an epoch, asked after every second
+    plain, _ = train(22)
+    for a, b, c in zip(model.parameters(), plain.parameters(), asked[-1], strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
 
 
 class _Doubled(curvature.ConditioningMonitor):
