@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thalweg.curvature.chunks import sizes
 from thalweg.curvature.graph import GraphEngine
-from thalweg.curvature.problem import Problem
+from thalweg.curvature.problem import Problem, samples_of
 from thalweg.curvature.products import Product
 from thalweg.curvature.rewriting import Untraceable
 from thalweg.curvature.split import SplitEngine, clock
@@ -159,6 +159,12 @@ def best_chunk(problem: Problem) -> int | None:
             break  # it only gets worse: caches are full
     least = min(tried)[0]
     return max(size for cost, size in tried if cost <= NEAR * least)
+
+
+def seconds_of_a_gradient(problem: Problem) -> float:
+    """Of a few samples, as short as training's batches are: the least of three."""
+    batch = samples_of(next(iter(problem.chunks.walk(None))), SHORT)
+    return min(_gradient(problem, batch) for _ in range(3))
 
 
 def _gradient(problem: Problem, batch: object) -> float:

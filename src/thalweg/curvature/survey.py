@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.curvature.admissible import adaptive
+from thalweg.curvature.choose import seconds_of_a_gradient
 from thalweg.curvature.condition import bounded_condition, exact_condition
 from thalweg.curvature.fishers import fisher, mean_gradient
 from thalweg.curvature.gauss_newton import ggn
@@ -26,6 +27,7 @@ from thalweg.linalg.density import Density
 from thalweg.linalg.lanczos import Eigenpairs, eigenvalues
 from thalweg.linalg.quadrature import spectral_density
 from thalweg.records_spectrum import Rate, Share, SpectrumReport
+from thalweg.risk.threads import threads_put_back, worthwhile
 from thalweg.rundir.machine import machine
 from thalweg.steps.bounds import max_learning_rate
 from thalweg.task import Task, task_source
@@ -38,6 +40,7 @@ DIRECTIONS = 60_000  # weights times probes that make a density sharp
 Told = Callable[[str, int, int], None]
 
 
+@threads_put_back
 def spectrum(
     task: Task,
     *,
@@ -116,6 +119,7 @@ def spectrum(
     if samples == "auto" and (few := affordable(op.problem)) < op.problem.chunks.n:
         op = OPERATORS[operator](task, **settings | {"samples": few})
     problem = op.problem
+    torch.set_num_threads(worthwhile(problem.device, lambda: seconds_of_a_gradient(problem)))
     loss, gradient = mean_loss(problem, ROWS), mean_gradient(problem, ROWS)
     ends = eigenvalues(
         op,

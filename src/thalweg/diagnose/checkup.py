@@ -12,7 +12,7 @@ import torch
 
 from thalweg.diagnose.bench import Bench
 from thalweg.diagnose.cure import together
-from thalweg.diagnose.observation import Observation, moving, static
+from thalweg.diagnose.observation import Observation, cost, moving, static
 from thalweg.diagnose.private import untouched
 from thalweg.diagnose.verdicts import verdicts
 from thalweg.optim import methods
@@ -20,6 +20,7 @@ from thalweg.records import Progress, Trace
 from thalweg.records_diagnosis import Diagnosis, Finding, Ladder, LayerFacts
 from thalweg.risk import tree
 from thalweg.risk.door import check
+from thalweg.risk.threads import worthwhile
 from thalweg.rundir.machine import machine
 from thalweg.task import Task, task_source
 
@@ -119,6 +120,8 @@ def _observe(
             f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
     notes = _door(bench, seen)
+    # put back by ``untouched``
+    torch.set_num_threads(worthwhile(bench.risk.device, lambda: cost(bench, 2, 3)))
     moving(seen, seconds, tell, evaluations)
     return seen, notes
 

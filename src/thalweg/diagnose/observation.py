@@ -118,7 +118,7 @@ def moving(
     """
     bench = seen.bench
     begun = time.monotonic()
-    seen.per_gradient = _cost(bench)
+    seen.per_gradient = cost(bench)
     share = seconds / 24  # a run may take: most suspicions are cleared by a single one
     longest = max(20, int(share / max(1e-6, seen.per_gradient)))
     whole = bench.gradients(bench.task.recipe.epochs)
@@ -147,13 +147,13 @@ def moving(
         seen.sweep = sweep(bench, steps, bench.seed, lambda: limit - time.monotonic())
 
 
-def _cost(bench: Bench) -> float:
+def cost(bench: Bench, handfuls: int = 3, size: int = 5) -> float:
     """Seconds of one gradient, from a few handfuls: the least, as others may load the machine."""
     costs = []
-    for _ in range(3):
+    for _ in range(handfuls):
         begun = time.monotonic()
-        bench.walk(bench.seed, 5, looks=0)
-        costs.append((time.monotonic() - begun) / 5)
+        bench.walk(bench.seed, size, looks=0)
+        costs.append((time.monotonic() - begun) / size)
     return min(costs)
 
 

@@ -11,11 +11,11 @@ from thalweg.race.population.driven import is_driven
 from thalweg.race.population.looped import start
 from thalweg.race.space import Configuration, Member, Space
 from thalweg.risk import Risk
+from thalweg.risk.threads import worthwhile
 
 STEPS = (4, 12)  # fewest and most steps that are timed, the first two of which warm up ...
 LOOKS = (2, 3)  # ... and looks at held-out data, of which the first does
 ENOUGH = 0.1  # seconds of either that tell enough
-FASTER = 0.8  # of the time of one thread: more of them must take less
 
 
 class Pace:
@@ -33,14 +33,8 @@ class Pace:
 
     def threads(self) -> int:
         """One thread, unless all of torch's make a step at least a fifth faster."""
-        every = torch.get_num_threads()
-        if self._risk.device.type != "cpu" or every == 1:
-            return every
-        size, took = self._space.batch_size, {}
-        for threads in (1, every):
-            torch.set_num_threads(threads)
-            took[threads] = self.step(size)
-        return every if took[every] < FASTER * took[1] else 1
+        size = self._space.batch_size
+        return worthwhile(self._risk.device, lambda: self.step(size))
 
     def step(self, size: int) -> float:
         """Seconds of the fastest of a few steps of the first rule on batches of this size."""
