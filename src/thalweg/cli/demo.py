@@ -152,6 +152,7 @@ def _training(
             load_task(task),
             start=race,
             epochs=EPOCHS,
+            threads=1,  # so small a network is slower on two, by far where others work beside it
             run=folder / "training",
             fresh=not resume,
             progress=watcher,
