@@ -162,8 +162,8 @@ def hessian_spectrum(setting: Setting) -> Outcome:
         },
         notes=(
             *found.notes,
-            "Training on makes every curvature smaller, as the loss falls: at the end of the script "
-            "the share near zero is as published, the tails are far shorter; see "
+            "Training on makes every curvature smaller, as the loss falls: at the end of the "
+            "script the share near zero is as published, the tails are far shorter; see "
             "hessian-spectrum-at-the-end.",
             f"Adam, as the paper's text has it, at rate {ADAM}, which it does not name.",
         ),
