@@ -139,7 +139,7 @@ def test_the_recipe_is_the_released_scripts_averaged_momentum() -> None:
     # v ← 0.9 v - 0.1 g, w ← w + 0.001 v on the loss summed over 32, by hand
     task = spectrum.load_task("small-lenet-14")
     x, y = task.train[0][:128], task.train[1][:128]
-    ours = spectrum._trained(spectrum.SmallLeNet((2, 5), 12, 14), x, y, 3, Setting())
+    ours, _ = spectrum._trained(spectrum.SmallLeNet((2, 5), 12, 14), x, y, 3, Setting())
     model = spectrum.SmallLeNet((2, 5), 12, 14)
     generator = torch.Generator().manual_seed(0)
     for p in model.parameters():
