@@ -17,7 +17,7 @@ F64 = torch.float64
 G = torch.Generator
 
 
-def close(found, wanted, tol=1e-9):
+def assert_close(found, wanted, tol=1e-9):
     assert float((found - wanted).abs().max()) <= tol * max(1.0, float(wanted.abs().max()))
 
 
@@ -95,7 +95,7 @@ def test_a_draw_from_the_global_generator_is_held_fixed_and_said(dense) -> None:
     with pytest.warns(UserWarning, match=r"module '1' \(Noise\) draws random numbers"):
         op = hessian(net(Noise(), nn.Tanh()), F.cross_entropy, vectors())
     matrix = dense(op)
-    close(matrix, matrix.mT)
+    assert_close(matrix, matrix.mT)
     assert any("draws random numbers" in note for note in op.notes)
 
 
@@ -117,7 +117,7 @@ def test_a_penalty_on_the_models_own_weights_behind_its_back_is_refused() -> Non
     place = op.layout.slices["0.weight"]
     extra = torch.zeros_like(v)
     extra[place] = 2
-    close(op @ v, plain @ v + extra)
+    assert_close(op @ v, plain @ v + extra)
     with pytest.raises(ValueError, match="hides the model's outputs"):
         ggn(model, whole, vectors(), forward="batch")
 
@@ -157,7 +157,7 @@ def test_some_parameters_give_the_block_of_the_whole(dense) -> None:
     for asked in ("2", ["2.weight", "2.bias"], [model[2].weight, model[2].bias]):
         found = hessian(model, F.cross_entropy, data, asked)
         place = slice(places["2.weight"].start, places["2.bias"].stop)
-        close(dense(found), whole[place, place])
+        assert_close(dense(found), whole[place, place])
 
 
 def test_a_random_part_of_the_samples_is_their_own_problem(dense) -> None:
@@ -165,14 +165,14 @@ def test_a_random_part_of_the_samples_is_their_own_problem(dense) -> None:
     op = hessian(model, F.cross_entropy, (x, y), samples=8, seed=3)
     (chosen,) = op.problem.chunks.order
     assert len(set(chosen.tolist())) == 8
-    close(dense(op), dense(hessian(model, F.cross_entropy, (x[chosen], y[chosen]))))
+    assert_close(dense(op), dense(hessian(model, F.cross_entropy, (x[chosen], y[chosen]))))
 
 
 def test_a_task_brings_everything(dense) -> None:
     x, y = vectors(12)
     made = tw.Task("t", net(nn.Tanh()), F.cross_entropy, train=(x, y), held_out=vectors(6, 1))
     found = dense(hessian(made, dtype="float64"))
-    close(found, dense(hessian(made.model, F.cross_entropy, (x, y))))
+    assert_close(found, dense(hessian(made.model, F.cross_entropy, (x, y))))
 
 
 def test_large_vocabularies_use_the_closed_form_of_cross_entropy() -> None:

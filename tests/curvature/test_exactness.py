@@ -14,7 +14,7 @@ from thalweg.linalg import eigenvalues, spectral_density
 F64 = torch.float64
 
 
-def close(found, wanted, tol=1e-8):
+def assert_close(found, wanted, tol=1e-8):
     """To ``tol`` of the largest entry."""
     assert float((found - wanted).abs().max()) <= tol * max(1.0, float(wanted.abs().max()))
 
@@ -31,16 +31,16 @@ UNTRACED = ("GRU",)  # torch's kernel changes tensors in place that others look 
 def test_hessian_equals_brute_force_by_every_engine(net, look, dense, dense_hessian) -> None:
     args, options = look
     exact = dense_hessian(net)
-    close(dense(hessian(*args, engine="graph", **options)), exact)
-    close(dense(hessian(*args, engine="recompute", chunk=3, **options)), exact)
+    assert_close(dense(hessian(*args, engine="graph", **options)), exact)
+    assert_close(dense(hessian(*args, engine="recompute", chunk=3, **options)), exact)
     split = hessian(*args, engine="split", **options)
     if any(type(m).__name__ in UNTRACED for m in net.model.modules()):
         with pytest.raises(ValueError, match="engine='split' cannot be used here"):
             dense(split)
         return
-    close(dense(split), exact)
-    close(torch.stack([split @ v for v in torch.eye(len(exact), dtype=F64)]), exact)
-    close(dense(hessian(*args, engine="split", chunk=3, memory=1, **options)), exact)
+    assert_close(dense(split), exact)
+    assert_close(torch.stack([split @ v for v in torch.eye(len(exact), dtype=F64)]), exact)
+    assert_close(dense(hessian(*args, engine="split", chunk=3, memory=1, **options)), exact)
 
 
 def outer_ggn(net, metric):
@@ -84,13 +84,15 @@ def test_ggn_equals_dense_jacobians_for_every_closed_form(make_net, dense, name)
 
     exact = outer_ggn(net, metric)
     for engine in ("graph", "split"):
-        close(dense(ggn(net.model, loss, net.data, engine=engine)), exact)
-    close(dense(ggn(net.model, loss, net.data, chunk=2)), exact)
+        assert_close(dense(ggn(net.model, loss, net.data, engine=engine)), exact)
+    assert_close(dense(ggn(net.model, loss, net.data, chunk=2)), exact)
 
 
 def test_ggn_is_the_hessian_for_a_model_linear_in_its_weights(make_net, dense) -> None:
     net = make_net("softmax")
-    close(dense(ggn(net.model, net.loss, net.data)), dense(hessian(net.model, net.loss, net.data)))
+    assert_close(
+        dense(ggn(net.model, net.loss, net.data)), dense(hessian(net.model, net.loss, net.data))
+    )
 
 
 def test_hessian_of_a_softmax_layer_is_its_closed_form(make_net, dense) -> None:
@@ -102,7 +104,7 @@ def test_hessian_of_a_softmax_layer_is_its_closed_form(make_net, dense) -> None:
     blocks = torch.einsum("nab,nc,nd->acbd", s, x1, x1) / len(x)
     order = [*(a * 5 + c for a in range(3) for c in range(4)), *(a * 5 + 4 for a in range(3))]
     exact = blocks.reshape(15, 15)[order][:, order]
-    close(dense(hessian(net.model, net.loss, net.data)), exact, 1e-12)
+    assert_close(dense(hessian(net.model, net.loss, net.data)), exact, 1e-12)
 
 
 def sample_gradients(net):
@@ -123,9 +125,9 @@ def test_empirical_fisher_and_covariance_equal_loops_over_samples(make_net, dens
     g = sample_gradients(net)
     args = (net.model, net.loss, net.data)
     for options in ({}, {"chunk": 2}, {"engine": "split", "chunk": 3}):
-        close(dense(fisher(*args, **options)), g.mT @ g / len(g))
+        assert_close(dense(fisher(*args, **options)), g.mT @ g / len(g))
     centred = g - g.mean(0)
-    close(dense(gradient_covariance(*args, chunk=2)), centred.mT @ centred / len(g))
+    assert_close(dense(gradient_covariance(*args, chunk=2)), centred.mT @ centred / len(g))
 
 
 @pytest.mark.parametrize("name", ["mlp", "tied", "switches"])
@@ -142,10 +144,10 @@ def test_monte_carlo_fisher_is_ggn_on_average(make_net, dense, name) -> None:
     scale = float(exact.abs().max())
     assert float(((draws.mean(0) - exact).abs() / (stderr + 1e-6 * scale)).max()) < 5.5
     again = fisher(net.model, net.loss, net.data, kind="monte-carlo", draws=40, seed=3)
-    close(dense(again), draws[3])
+    assert_close(dense(again), draws[3])
     split = fisher(net.model, net.loss, net.data, kind="monte-carlo", draws=40, seed=3,
                    engine="split")  # fmt: skip
-    close(dense(split), draws[3])
+    assert_close(dense(split), draws[3])
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "lstm"])
@@ -156,7 +158,7 @@ def test_layer_blocks_are_the_diagonal_blocks(make_net, dense, dense_hessian, na
     assert list(blocks) == list(op.layout.layers)
     for layer, block in blocks.items():
         place = op.layout.layers[layer]
-        close(dense(block), exact[place, place])
+        assert_close(dense(block), exact[place, place])
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "transformer"])

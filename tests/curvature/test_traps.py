@@ -19,7 +19,7 @@ F64 = torch.float64
 G = torch.Generator
 
 
-def close(found, wanted, tol=1e-9):
+def assert_close(found, wanted, tol=1e-9):
     assert float((found - wanted).abs().max()) <= tol * max(1.0, float(wanted.abs().max()))
 
 
@@ -40,13 +40,13 @@ def net(*layers, seed=0):
 def test_a_smaller_last_batch_weighs_less(dense) -> None:
     model, (x, y) = net(nn.Tanh()), vectors(7)
     whole = dense(hessian(model, F.cross_entropy, (x, y)))
-    close(dense(hessian(model, F.cross_entropy, [(x[:5], y[:5]), (x[5:], y[5:])])), whole)
-    close(dense(hessian(model, F.cross_entropy, (x, y), chunk=3)), whole)
+    assert_close(dense(hessian(model, F.cross_entropy, [(x[:5], y[:5]), (x[5:], y[5:])])), whole)
+    assert_close(dense(hessian(model, F.cross_entropy, (x, y), chunk=3)), whole)
     for loader in (
         DataLoader(TensorDataset(x, y), batch_size=4, shuffle=True),
         DataLoader(TensorDataset(x, y), batch_size=4, drop_last=True),
     ):
-        close(dense(hessian(model, F.cross_entropy, loader, chunk=2)), whole)
+        assert_close(dense(hessian(model, F.cross_entropy, loader, chunk=2)), whole)
 
 
 @pytest.mark.parametrize("operator", [hessian, ggn])
@@ -62,7 +62,7 @@ def test_a_smaller_last_batch_weighs_less(dense) -> None:
 def test_chunks_weigh_by_what_the_mean_runs_over(dense, operator, loss) -> None:
     model, data = net(nn.Tanh()), vectors(7)
     whole = dense(operator(model, loss, data, chunk=7))
-    close(dense(operator(model, loss, data, chunk=2)), whole)
+    assert_close(dense(operator(model, loss, data, chunk=2)), whole)
 
 
 def test_a_mean_over_tokens_is_weighed_by_the_users_weight(dense) -> None:
@@ -83,7 +83,7 @@ def test_a_mean_over_tokens_is_weighed_by_the_users_weight(dense) -> None:
         hessian(model, loss, batches)
     for form in (data, batches):
         found = hessian(model, loss, form, chunk=2, weight=lambda batch: batch[1][:, 1].sum())
-        close(dense(found), whole)
+        assert_close(dense(found), whole)
 
 
 def test_data_that_answer_differently_are_refused() -> None:
@@ -150,14 +150,14 @@ def test_products_are_equal_although_the_model_is_in_train_mode() -> None:
     op = hessian(model, F.cross_entropy, data)
     v = torch.ones(op.shape[0], dtype=F64)
     assert torch.equal(op @ v, op @ v)
-    close(op @ v, hessian(model.eval(), F.cross_entropy, data) @ v, 1e-14)
+    assert_close(op @ v, hessian(model.eval(), F.cross_entropy, data) @ v, 1e-14)
 
 
 def test_a_fixed_dropout_mask_is_kept_on_wish(dense) -> None:
     model, data = net(nn.Tanh(), nn.Dropout(0.5)), vectors(8)
     graph = dense(hessian(model, F.cross_entropy, data, dropout=True, engine="graph"))
-    close(graph, dense(hessian(model, F.cross_entropy, data, dropout=True, engine="split")))
-    close(graph, graph.mT)
+    assert_close(graph, dense(hessian(model, F.cross_entropy, data, dropout=True, engine="split")))
+    assert_close(graph, graph.mT)
     other = dense(hessian(model, F.cross_entropy, data, dropout=True, seed=5))
     assert float((graph - other).abs().max()) > 1e-3
 
@@ -188,7 +188,9 @@ def test_fused_attention_needs_no_help_from_the_user(make_net, dense, dense_hess
     case = make_net("attention")
     x, y = case.data
     with torch.no_grad():
-        close(dense(hessian(case.model, case.loss, (x, y))), dense_hessian_of(dense_hessian, case))
+        assert_close(
+            dense(hessian(case.model, case.loss, (x, y))), dense_hessian_of(dense_hessian, case)
+        )
 
 
 def dense_hessian_of(brute, case):
@@ -248,7 +250,7 @@ def test_weight_norm_whose_fused_second_derivative_is_wrong_is_right_here(dense)
     new = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3).double())
     exact = dense(hessian(Written(new), F.cross_entropy, (x, y)))
     for engine in ("graph", "split"):
-        close(dense(hessian(new, F.cross_entropy, (x, y), engine=engine)), exact)
+        assert_close(dense(hessian(new, F.cross_entropy, (x, y), engine=engine)), exact)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         old = nn.utils.weight_norm(nn.Linear(4, 3).double())
@@ -256,7 +258,7 @@ def test_weight_norm_whose_fused_second_derivative_is_wrong_is_right_here(dense)
         {"bias": new.bias, "weight_g": new.parametrizations.weight.original0,
          "weight_v": new.parametrizations.weight.original1}
     )  # fmt: skip
-    close(dense(hessian(old, F.cross_entropy, (x, y))), exact)
+    assert_close(dense(hessian(old, F.cross_entropy, (x, y))), exact)
 
 
 class Wrong(torch.autograd.Function):
@@ -318,7 +320,7 @@ def test_control_flow_by_data_is_never_recorded_silently(dense, model) -> None:
     exact = dense(hessian(net_, F.cross_entropy, batches, engine="graph"))
     op = hessian(net_, F.cross_entropy, batches, engine="split", chunk=3)
     try:
-        close(dense(op), exact)
+        assert_close(dense(op), exact)
     except ValueError as error:
         assert "engine='split' cannot be used here" in str(error)  # noqa: PT017
-    close(dense(hessian(net_, F.cross_entropy, batches)), exact)
+    assert_close(dense(hessian(net_, F.cross_entropy, batches)), exact)

@@ -238,4 +238,4 @@ def test_a_second_copy_of_the_largest_is_hardly_ever_missed() -> None:
         op = DenseOperator(q @ torch.diag(true) @ q.mT)
         found = eigenvalues(op, k=2 + trial % 3, tol=1e-3 if trial % 2 else 1e-6, seed=trial)
         missed += not torch.allclose(found.values, true[: len(found.values)], rtol=1e-2)
-    assert missed <= 3  # one in three hundred is usual: 4 of 1,200
+    assert missed <= 3

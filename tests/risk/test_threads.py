@@ -36,7 +36,7 @@ def test_nothing_is_timed_where_there_is_no_choice(two):
 
 
 def test_threads_are_put_back_after_errors_too(two):
-    @threads_put_back
+    @threads_put_back()
     def fails():
         torch.set_num_threads(1)
         raise KeyError("inside")

@@ -40,7 +40,7 @@ DIRECTIONS = 60_000  # weights times probes that make a density sharp
 Told = Callable[[str, int, int], None]
 
 
-@threads_put_back
+@threads_put_back()
 def spectrum(
     task: Task,
     *,

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from thalweg.risk.threads import threads_put_back
 from thalweg.task import Task
 
 
@@ -45,13 +46,11 @@ def untouched() -> Iterator[None]:
     """Put back random states (torch on every device, numpy, random), grad mode and threads."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
-    threads = torch.get_num_threads()
     try:
-        with torch.enable_grad(), warnings.catch_warnings():
+        with threads_put_back(), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the user's code: what matters becomes a finding
             yield
     finally:
-        torch.set_num_threads(threads)
         torch.set_rng_state(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         random.setstate(states[2])

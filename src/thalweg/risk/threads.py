@@ -6,15 +6,12 @@ as long as one alone.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 FASTER = 0.8  # of the time of one thread: more of them must take less
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 def worthwhile(device: torch.device, seconds: Callable[[], float]) -> int:
@@ -28,24 +25,18 @@ def worthwhile(device: torch.device, seconds: Callable[[], float]) -> int:
     if device.type != "cpu" or every == 1:
         return every
     took = {}
-    try:
+    with threads_put_back():
         for threads in (1, every):
             torch.set_num_threads(threads)
             took[threads] = seconds()
-    finally:
-        torch.set_num_threads(every)
     return every if took[every] < FASTER * took[1] else 1
 
 
-def threads_put_back(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A function after which torch has as many threads as before, whatever happened in it."""
-
-    @functools.wraps(function)
-    def inside(*args: _P.args, **options: _P.kwargs) -> _T:
-        before = torch.get_num_threads()
-        try:
-            return function(*args, **options)
-        finally:
-            torch.set_num_threads(before)
-
-    return inside
+@contextmanager
+def threads_put_back() -> Iterator[None]:
+    """Torch has as many threads afterwards as before, whatever happens inside."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
